@@ -1,1 +1,51 @@
-fn main(){}
+//! `oarlock`: containers from the command line, with the core that the plugin
+//! uses. Each verb has a file; this one only chooses.
+#![forbid(unsafe_code)]
+
+mod build;
+mod config;
+mod exec;
+mod inspect;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Run, build and inspect container images for Slurm and MPI
+#[derive(Debug, Parser)]
+#[command(name = "oarlock", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Exec(exec::ExecArgs),
+    Build(build::BuildArgs),
+    Inspect(inspect::InspectArgs),
+    Config(config::ConfigArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        // Returns only where the command could not be run.
+        Verb::Exec(args) => match exec::run(&args) {
+            Ok(never) => match never {},
+            Err(error) => {
+                eprintln!("oarlock: {error}");
+                return ExitCode::from(error.exit_code());
+            }
+        },
+        Verb::Build(args) => build::run(&args).map_err(|e| e.to_string()),
+        Verb::Inspect(args) => inspect::run(&args).map_err(|e| e.to_string()),
+        Verb::Config(args) => config::run(&args).map_err(|e| e.to_string()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("oarlock: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

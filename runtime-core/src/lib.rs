@@ -1,1 +1,24 @@
-//! x
+//! Oarlock's runtime core: from a request to a process inside a container.
+//!
+//! Data goes one way:
+//! [`request`] → [`image`] → [`plan`] → [`apply`] → [`enter`].
+//! The crate knows neither Slurm nor a terminal: the SPANK plugin and the
+//! command line are its two front ends, and [`prepare`] is the process that the
+//! plugin starts to do the work of [`image`], [`plan`] and [`apply`] once for
+//! all ranks of a node.
+//!
+//! Architecture invariant: only [`sys`] may contain `unsafe` or a raw system
+//! call; only [`apply`] changes the machine; [`plan`] never touches it.
+#![deny(unsafe_code)]
+
+pub mod apply;
+pub mod config;
+pub mod enter;
+pub mod environment;
+pub mod image;
+pub mod path;
+pub mod plan;
+pub mod prepare;
+pub mod request;
+pub mod sys;
+pub mod unprivileged;

@@ -1,1 +1,39 @@
-fn main(){}
+//! `oarlock-prepare`: started by the SPANK plugin, once a node and step, as
+//! root. See [`runtime_core::prepare`]. It is of no use to anybody else: without
+//! the plugin's descriptors it says so and ends.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use runtime_core::config;
+use runtime_core::prepare::{protocol, serve};
+use runtime_core::sys::process;
+use tracing_subscriber::layer::SubscriberExt;
+
+fn main() -> ExitCode {
+    let config = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| PathBuf::from(config::DEFAULT_PATH), PathBuf::from);
+    let descriptors = (
+        process::inherited(protocol::SOCKET_FD),
+        process::inherited(protocol::REQUEST_FD),
+    );
+    let (Ok(socket), Ok(request)) = descriptors else {
+        eprintln!(
+            "oarlock-prepare: is started by the SPANK plugin, not by hand; try: oarlock exec IMAGE COMMAND"
+        );
+        return ExitCode::FAILURE;
+    };
+    process::reset_signals();
+    log_to_journal();
+    ExitCode::from(serve::run(&socket, request, &config))
+}
+
+/// The journal is a help, never a condition: a node without one runs jobs too.
+fn log_to_journal() {
+    if let Ok(journal) = tracing_journald::layer() {
+        let subscriber = tracing_subscriber::registry()
+            .with(journal.with_syslog_identifier("oarlock".to_owned()));
+        let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+}

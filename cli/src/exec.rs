@@ -1,0 +1,159 @@
+//! `oarlock exec IMAGE COMMAND…`: runs a command in an image, as the user, in a
+//! user namespace. No privilege is needed and none is given.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use runtime_core::config::{ConfigError, DEFAULT_PATH, SiteConfig};
+use runtime_core::enter::{self, EnterError};
+use runtime_core::environment;
+use runtime_core::path::HostPath;
+use runtime_core::request::{
+    Identity, ImageName, Options, Request, RequestError, UserMount, parse_workdir,
+};
+use runtime_core::sys::{credentials, process};
+use runtime_core::unprivileged::{self, LocalError};
+
+/// Run a command in an image
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExecArgs {
+    /// Show files and directories of the host: SOURCE[:TARGET[:ro|rw]],...
+    #[arg(
+        short = 'B',
+        long = "mount",
+        visible_alias = "bind",
+        value_name = "MOUNTS"
+    )]
+    mounts: Vec<OsString>,
+    /// Start in this directory of the container [default: the current one]
+    #[arg(short = 'W', long, visible_alias = "pwd", value_name = "PATH")]
+    workdir: Option<OsString>,
+    /// A SIF file, a squashfs file or a directory with a root file system
+    #[arg(value_name = "IMAGE")]
+    image: OsString,
+    /// The command and its arguments
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<OsString>,
+    /// The site's configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH, hide_short_help = true)]
+    config: PathBuf,
+}
+
+/// Why the command was not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExecError {
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    #[error("site configuration {0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Container(#[from] LocalError),
+    #[error("{0}")]
+    Enter(#[from] EnterError),
+    #[error("dropping capabilities: {0}")]
+    Credentials(std::io::Error),
+    #[error("reading your groups: {0}")]
+    Groups(std::io::Error),
+    #[error("an argument holds a NUL byte")]
+    Nul,
+    #[error("{command}: {error} in the container")]
+    Execute {
+        command: String,
+        error: std::io::Error,
+    },
+}
+
+impl ExecError {
+    /// As shells have it: 127 for a command that is not there, 126 for one that
+    /// cannot be run, and 125 for a failure of ours, as Docker has it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Execute { error, .. } if error.kind() == std::io::ErrorKind::NotFound => 127,
+            Self::Execute { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+/// Becomes the command.
+pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
+    let request = request(args)?;
+    let config = SiteConfig::load(&args.config, false)?;
+    let cwd = std::env::current_dir()
+        .ok()
+        .and_then(|path| HostPath::new(path).ok());
+    let home = std::env::var_os("HOME");
+
+    process::end_after(config.prepare.timeout);
+    let container = unprivileged::contain_self(&request, &config)?;
+    process::end_after(0);
+
+    let changes = enter::changes(&container.changes)?;
+    drop(container);
+    let environment = environment::apply(&request.environment, &changes);
+    credentials::drop_all().map_err(ExecError::Credentials)?;
+    enter::change_directory(
+        request.options.workdir.as_ref(),
+        cwd.as_ref(),
+        home.as_deref().map(Path::new),
+    )?;
+    execute(&args.command, &environment)
+}
+
+fn request(args: &ExecArgs) -> Result<Request, ExecError> {
+    let mut mounts = Vec::new();
+    for list in &args.mounts {
+        mounts.extend(UserMount::parse_list(list)?);
+    }
+    let groups = rustix::process::getgroups().map_err(|e| ExecError::Groups(e.into()))?;
+    Ok(Request {
+        options: Options {
+            image: ImageName::parse(&args.image)?,
+            mounts,
+            workdir: args.workdir.as_deref().map(parse_workdir).transpose()?,
+        },
+        identity: Identity {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            groups: groups
+                .into_iter()
+                .map(rustix::process::Gid::as_raw)
+                .collect(),
+        },
+        environment: std::env::vars_os()
+            .map(|(mut name, value)| {
+                name.push("=");
+                name.push(value);
+                name
+            })
+            .collect(),
+        script: None,
+        ranks: 1,
+        label: String::from("exec"),
+    })
+}
+
+fn execute(command: &[OsString], environment: &[OsString]) -> Result<Infallible, ExecError> {
+    let c_strings = |list: &[OsString]| -> Result<Vec<CString>, ExecError> {
+        list.iter()
+            .map(|s| CString::new(s.as_bytes()).map_err(|_| ExecError::Nul))
+            .collect()
+    };
+    let path = environment
+        .iter()
+        .find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="))
+        .unwrap_or(environment::DEFAULT_PATH.as_bytes());
+    let error = process::execute_in_path(path, &c_strings(command)?, &c_strings(environment)?);
+    let command = command
+        .first()
+        .map(|c| c.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Err(ExecError::Execute { command, error })
+}

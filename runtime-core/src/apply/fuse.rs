@@ -1,0 +1,151 @@
+//! The FUSE server for an image that the kernel must not parse.
+//!
+//! The descriptor of /dev/fuse is opened and mounted here; an unprivileged child
+//! runs the server on it (libfuse 3 takes `/dev/fd/N` for a mount point that is
+//! mounted already). Nobody waits for the server: the first look-up blocks until
+//! it answers. It ends by itself when the last reference to the mount goes.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{Access, Mode, OFlags};
+
+use super::filesystem::Filesystem;
+use super::{ApplyError, FileAccess, step};
+use crate::sys;
+use crate::sys::mount::Attributes;
+
+/// Numbers of the two descriptors in the server.
+const IMAGE_FD: i32 = 3;
+const FUSE_FD: i32 = 4;
+
+/// A connection to /dev/fuse without a server yet.
+#[derive(Debug)]
+pub struct Connection {
+    fuse: OwnedFd,
+}
+
+impl Connection {
+    /// Opens /dev/fuse.
+    ///
+    /// # Errors
+    /// [`ApplyError::NoFuse`].
+    pub fn open() -> Result<Self, ApplyError> {
+        let fuse = rustix::fs::open(c"/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| ApplyError::NoFuse(e.into()))?;
+        Ok(Self { fuse })
+    }
+
+    /// The mount that goes with this connection; it must be made before the
+    /// server is started.
+    #[must_use]
+    pub fn filesystem(&self, uid: u32, gid: u32) -> Filesystem {
+        let value = |text: String| Some(text);
+        Filesystem {
+            what: "the image through FUSE",
+            kind: "fuse",
+            source: "oarlock".to_owned(),
+            options: vec![
+                ("fd", value(self.fuse.as_raw_fd().to_string())),
+                ("rootmode", value("40000".to_owned())),
+                ("user_id", value(uid.to_string())),
+                ("group_id", value(gid.to_string())),
+                // Root walks this mount too, and the kernel checks permissions.
+                ("allow_other", None),
+                ("default_permissions", None),
+            ],
+            attributes: Attributes {
+                read_only: true,
+                nosuid: true,
+                nodev: true,
+                noexec: false,
+            },
+        }
+    }
+
+    /// Starts the server and closes this side of the connection, so that a
+    /// server that dies is noticed as such.
+    ///
+    /// # Errors
+    /// [`ApplyError::NoServer`] where it cannot be run; what the kernel said.
+    pub fn serve(
+        self,
+        server: &Path,
+        image: BorrowedFd<'_>,
+        offset: u64,
+        access: &FileAccess,
+    ) -> Result<(), ApplyError> {
+        let missing = |error| ApplyError::NoServer {
+            server: server.to_owned(),
+            error,
+        };
+        rustix::fs::access(server, Access::EXEC_OK).map_err(|e| missing(e.into()))?;
+        let text = |s: &OsStr| CString::new(s.as_bytes()).unwrap_or_default();
+        let program = text(server.as_os_str());
+        let arguments = [
+            program.clone(),
+            text(OsStr::new("-f")),
+            text(OsStr::new("-o")),
+            text(OsStr::new(&format!("offset={offset}"))),
+            text(OsStr::new(&format!("/proc/self/fd/{IMAGE_FD}"))),
+            text(OsStr::new(&format!("/dev/fd/{FUSE_FD}"))),
+        ];
+        let environment = [text(OsStr::new("PATH=/usr/bin:/bin"))];
+        // Twice forked: the server belongs to nobody who would have to reap it.
+        let mut between = sys::process::fork(|| {
+            let server = sys::process::fork(|| {
+                become_server(&self.fuse, image, access).map_or(126, |()| {
+                    let _ = sys::process::execute(&program, &arguments, &environment);
+                    127
+                })
+            });
+            match server {
+                Ok(child) => {
+                    child.release();
+                    0
+                }
+                Err(_) => 1,
+            }
+        })
+        .map_err(step("starting the FUSE server"))?;
+        match between.wait().map_err(step("starting the FUSE server"))? {
+            0 => Ok(()),
+            _ => Err(ApplyError::Step {
+                what: "starting the FUSE server",
+                error: std::io::ErrorKind::WouldBlock.into(),
+            }),
+        }
+    }
+}
+
+/// In the child: a session of its own (a terminal's Ctrl-C is not for it), the
+/// two descriptors, nothing else, and the user's rights.
+fn become_server(
+    fuse: &OwnedFd,
+    image: BorrowedFd<'_>,
+    access: &FileAccess,
+) -> std::io::Result<()> {
+    sys::process::reset_signals();
+    rustix::process::setsid()?;
+    sys::process::be_killable_when_memory_is_short()?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    // Out of the way of the numbers that are about to be taken.
+    let image = rustix::io::fcntl_dupfd_cloexec(image, 16)?;
+    let fuse = rustix::io::fcntl_dupfd_cloexec(fuse, 16)?;
+    for number in 0..3 {
+        sys::process::place_descriptor(null.as_fd(), number)?;
+    }
+    sys::process::place_descriptor(image.as_fd(), IMAGE_FD)?;
+    sys::process::place_descriptor(fuse.as_fd(), FUSE_FD)?;
+    sys::process::close_from(FUSE_FD.unsigned_abs() + 1);
+    match access {
+        FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups)?,
+        FileAccess::Own => rustix::thread::set_no_new_privs(true)?,
+    }
+    rustix::process::chdir(c"/")?;
+    // close_from() closed these behind their owners' backs.
+    std::mem::forget((image, fuse));
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Carrying out a plan: mounts, namespaces, helpers.
+//!
+//! Nothing is decided here that [`crate::plan`] could have decided, and nothing
+//! that a user wrote is read: this code may run as root, and works on
+//! descriptors that were opened with the user's rights.
+
+pub mod filesystem;
+pub mod fuse;
+pub mod image;
+pub mod points;
+pub mod rootfs;
+pub mod survey;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::path::{ContainerPath, HostPath};
+
+/// What could not be done. Every message is complete but for the image's name.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// No loop device could be had for a kernel mount.
+    #[error("loop device: {0}; is the loop module loaded and /dev/loop-control there?")]
+    Loop(io::Error),
+    /// A file system was refused by the kernel.
+    #[error("mounting {what}: {error}{}", said(.kernel))]
+    Mount {
+        /// What was being mounted.
+        what: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+        /// What the kernel said in words, where it did.
+        kernel: String,
+    },
+    /// The server is not installed.
+    #[error("FUSE server {}: {error}; install squashfuse or set fuse.server in oarlock.toml", server.display())]
+    NoServer {
+        /// The program.
+        server: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// /dev/fuse is not there or not ours.
+    #[error("/dev/fuse: {0}; is the fuse module loaded?")]
+    NoFuse(io::Error),
+    /// The server ended before it answered.
+    #[error(
+        "the FUSE server ended before it answered; is the image damaged? try unsquashfs -s on it"
+    )]
+    ServerEnded,
+    /// A step in making the namespace.
+    #[error("{what}: {error}")]
+    Step {
+        /// What was being done.
+        what: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A mount that the user asked for has no source on this node.
+    #[error(
+        "mount {mount}:{target}: source: {error}; check that the path exists on this node and that you may reach it"
+    )]
+    MountSource {
+        /// The source.
+        mount: HostPath,
+        /// The target.
+        target: ContainerPath,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The target is of another kind than the source, or cannot be made.
+    #[error("mount {mount}:{target}: target: {problem}")]
+    MountTarget {
+        /// The source.
+        mount: HostPath,
+        /// The target.
+        target: ContainerPath,
+        /// What is wrong.
+        problem: TargetProblem,
+    },
+    /// The unprivileged survey of the image failed.
+    #[error("reading the image's passwd and environment failed (code {0})")]
+    Survey(i32),
+}
+
+/// Why a target cannot be mounted on.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetProblem {
+    /// A directory meets a file.
+    #[error("is a {found} in the image, and the source is a {wanted}; choose another target")]
+    Kind {
+        /// What the image has.
+        found: &'static str,
+        /// What the source is.
+        wanted: &'static str,
+    },
+    /// It lies in a directory of the host that lacks it.
+    #[error(
+        "does not exist in the mounted directory above it; create it on the host, or choose another target"
+    )]
+    Missing,
+    /// What the kernel said.
+    #[error("{0}")]
+    Kernel(#[from] io::Error),
+}
+
+fn said(kernel: &str) -> String {
+    if kernel.is_empty() {
+        String::new()
+    } else {
+        format!(" (kernel: {kernel})")
+    }
+}
+
+/// Names the step in an error.
+pub(crate) fn step(what: &'static str) -> impl Fn(io::Error) -> ApplyError {
+    move |error| ApplyError::Step { what, error }
+}
+
+/// Whose right to files is used while a plan is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileAccess {
+    /// The process' own: it is the user already.
+    Own,
+    /// The user's, by a process that is root.
+    As(crate::request::Identity),
+}
+
+impl FileAccess {
+    /// Runs `work` with these rights.
+    ///
+    /// # Errors
+    /// Where the change of rights failed.
+    pub fn with<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        match self {
+            Self::Own => Ok(work()),
+            Self::As(who) => {
+                crate::sys::credentials::with_file_access_of(who.uid, who.gid, &who.groups, work)
+            }
+        }
+    }
+}

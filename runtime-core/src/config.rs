@@ -1,0 +1,266 @@
+//! The site's one file of policy, `/etc/oarlock/oarlock.toml`.
+//!
+//! Unknown keys are errors that name their line: a misspelt policy must not be
+//! a silently ignored one. A missing file means the defaults; an unreadable or
+//! wrong one is an error.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the site's file lies unless plugstack.conf says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/oarlock/oarlock.toml";
+
+/// No sensible policy is longer than this, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why the site's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there and cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Somebody else than root may write the file.
+    #[error("{}: only root may be able to write this file; chown root and chmod go-w it", .0.display())]
+    Writable(PathBuf),
+    /// The file is longer than a policy can be.
+    #[error("{}: longer than 1 MiB", .0.display())]
+    TooLong(PathBuf),
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("{}: line {line}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SiteConfig {
+    /// Which images, and how they are mounted.
+    pub images: Images,
+    /// The file-system server for images that the kernel must not parse.
+    pub fuse: Fuse,
+    /// What every container sees of the host.
+    pub mounts: Mounts,
+    /// Bounds on the work before the first rank.
+    pub prepare: Prepare,
+}
+
+/// `[images]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Which images the kernel's own squashfs may parse.
+    pub kernel_mount: KernelMount,
+}
+
+/// Which images the kernel's own squashfs may parse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelMount {
+    /// Files of root in a path that only root can change.
+    #[default]
+    Trusted,
+    /// None: every image is served by FUSE.
+    Never,
+    /// All: only for sites whose users cannot bring images.
+    Always,
+}
+
+/// `[fuse]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fuse {
+    /// The program that serves squashfs on a `/dev/fuse` descriptor.
+    pub server: PathBuf,
+}
+
+impl Default for Fuse {
+    fn default() -> Self {
+        Self {
+            server: PathBuf::from("/usr/bin/squashfuse_ll"),
+        }
+    }
+}
+
+/// `[mounts]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mounts {
+    /// The user's home directory.
+    pub home: bool,
+    /// `/tmp` and `/var/tmp`: the job's own where Slurm makes them private.
+    pub tmp: bool,
+    /// Further directories or files of the host, shown at their own paths where
+    /// the node has them.
+    pub host: Vec<PathBuf>,
+}
+
+impl Default for Mounts {
+    fn default() -> Self {
+        Self {
+            home: true,
+            tmp: true,
+            host: Vec::new(),
+        }
+    }
+}
+
+/// `[prepare]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prepare {
+    /// Seconds after which an image or a mount that does not answer fails the
+    /// step.
+    pub timeout: u32,
+    /// Which mount calls are used: `auto`, or `old` for mount(2) alone, as on
+    /// kernels before 5.2.
+    pub mount_calls: MountCalls,
+}
+
+impl Default for Prepare {
+    fn default() -> Self {
+        Self {
+            timeout: 60,
+            mount_calls: MountCalls::Auto,
+        }
+    }
+}
+
+/// Which family of mount system calls is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountCalls {
+    /// The descriptor-based calls where the kernel has them.
+    #[default]
+    Auto,
+    /// mount(2) only.
+    Old,
+}
+
+impl SiteConfig {
+    /// Parses the text of the file; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] with the line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let upto = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = text
+                .as_bytes()
+                .iter()
+                .take(upto)
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1;
+            ConfigError::Parse {
+                path: path.to_owned(),
+                line,
+                message: error.message().replace('\n', " "),
+            }
+        })
+    }
+
+    /// Every key with its value, in the file's own form.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads the file. Missing: the defaults. `owned_by_root` demands that
+    /// nobody but root can have written it.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`].
+    pub fn load(path: &Path, owned_by_root: bool) -> Result<Self, ConfigError> {
+        let fail = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(fail(error)),
+        };
+        let meta = file.metadata().map_err(fail)?;
+        if owned_by_root && (meta.uid() != 0 || meta.mode() & 0o022 != 0) {
+            return Err(ConfigError::Writable(path.to_owned()));
+        }
+        if meta.len() > MAX_BYTES {
+            return Err(ConfigError::TooLong(path.to_owned()));
+        }
+        let mut text = String::new();
+        file.take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .map_err(fail)?;
+        Self::parse(&text, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_states_the_defaults() {
+        let text = include_str!("../../etc/oarlock.toml");
+        let shipped = SiteConfig::parse(text, Path::new("oarlock.toml")).unwrap();
+        assert_eq!(shipped, SiteConfig::default());
+        // Every key is in the shipped file, so that it documents them all.
+        let all = toml::Value::try_from(SiteConfig::default()).unwrap();
+        for (section, keys) in all.as_table().unwrap() {
+            assert!(
+                text.contains(&format!("[{section}]")),
+                "[{section}] is not in etc/oarlock.toml"
+            );
+            for key in keys.as_table().unwrap().keys() {
+                assert!(
+                    text.lines()
+                        .any(|line| line.starts_with(&format!("{key} = "))),
+                    "{section}.{key} is not in etc/oarlock.toml"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line() {
+        let error = SiteConfig::parse(
+            "[images]\nkernel_mount = \"never\"\nkernel = 1\n",
+            Path::new("o.toml"),
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.starts_with("o.toml: line 3: unknown field `kernel`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_line() {
+        let error = SiteConfig::parse(
+            "\n\n[images]\nkernel_mount = \"maybe\"\n",
+            Path::new("o.toml"),
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(error.starts_with("o.toml: line 4: "), "{error}");
+        assert!(error.contains("`trusted`, `never`"), "{error}");
+    }
+}

@@ -1,0 +1,452 @@
+//! The environment of a rank: what the image sets, what the job keeps.
+//!
+//! Computed once a node as a list of changes, because the job's variables that
+//! differ between ranks (`SLURM_PROCID`, `PMI_FD` …) are never touched.
+//!
+//! Precedence: `OARLOCKENV_X` of the job > the image > the job; but Slurm's, the
+//! process managers' and the devices' variables, and the user's own, always come
+//! from the job. Pure: no file and no process is touched here.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What a shell has without any setting.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Beginnings of names that always come from the job.
+const FROM_JOB_PREFIXES: &[&str] = &[
+    "SLURM_",
+    "SLURMD_",
+    "SBATCH_",
+    "SPANK_",
+    "PMI_",
+    "PMI2_",
+    "PMIX_",
+    "PALS_",
+    "CUDA_VISIBLE",
+    "ROCR_VISIBLE",
+    "HIP_VISIBLE",
+    "ZE_",
+    "OMP_",
+    "OARLOCK",
+];
+
+/// Names that always come from the job.
+const FROM_JOB: &[&str] = &[
+    "GPU_DEVICE_ORDINAL",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "_",
+    "TERM",
+    "HOSTNAME",
+    "TMPDIR",
+    "DISPLAY",
+    "XAUTHORITY",
+    "KRB5CCNAME",
+    "SSH_AUTH_SOCK",
+];
+
+/// Locales that the C library has built in.
+const BUILT_IN_LOCALES: &[&str] = &["C", "POSIX", "C.UTF-8", "C.utf8"];
+
+/// Names whose value is a locale.
+#[must_use]
+pub fn is_locale_variable(name: &[u8]) -> bool {
+    name == b"LANG" || name == b"LANGUAGE" || name.starts_with(b"LC_")
+}
+
+/// Whether a variable always comes from the job, whatever the image says.
+#[must_use]
+pub fn is_from_job(name: &[u8]) -> bool {
+    FROM_JOB.iter().any(|n| n.as_bytes() == name)
+        || FROM_JOB_PREFIXES
+            .iter()
+            .any(|p| name.starts_with(p.as_bytes()))
+}
+
+/// One change to the job's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Set, whatever it was.
+    Set(OsString, OsString),
+    /// Remove.
+    Unset(OsString),
+}
+
+/// Splits `NAME=value`.
+#[must_use]
+pub fn split(entry: &OsStr) -> Option<(&[u8], &[u8])> {
+    let bytes = entry.as_bytes();
+    let equals = bytes.iter().position(|b| *b == b'=')?;
+    Some((bytes.get(..equals)?, bytes.get(equals + 1..)?))
+}
+
+/// The changes that turn the job's environment into the container's.
+///
+/// `image` is what the image's own scripts or configuration export; `has_locale`
+/// answers whether the image knows a locale by name.
+pub fn changes(
+    job: &[OsString],
+    image: &[(OsString, OsString)],
+    has_locale: impl Fn(&[u8]) -> bool,
+) -> Vec<Change> {
+    let own = |text: &[u8]| OsString::from_vec(text.to_vec());
+    let in_image = |wanted: &str| {
+        image
+            .iter()
+            .any(|(name, _)| name.as_bytes() == wanted.as_bytes())
+    };
+    let mut list = Vec::new();
+    for (name, value) in image {
+        if !is_from_job(name.as_bytes()) {
+            list.push(Change::Set(name.clone(), value.clone()));
+        }
+    }
+    if !in_image("PATH") {
+        list.push(Change::Set("PATH".into(), DEFAULT_PATH.into()));
+    }
+    let mut forced = Vec::new();
+    for (name, value) in job.iter().filter_map(|entry| split(entry)) {
+        if let Some(name) = name.strip_prefix(b"OARLOCKENV_") {
+            if !name.is_empty() {
+                forced.push(Change::Set(own(name), own(value)));
+            }
+        } else if !in_image(&String::from_utf8_lossy(name)) && is_dropped(name, value, &has_locale)
+        {
+            list.push(Change::Unset(own(name)));
+        }
+    }
+    list.extend(forced);
+    list
+}
+
+/// Whether a variable of the job means nothing in the container: a path of the
+/// host's libraries, or a locale that the image lacks.
+fn is_dropped(name: &[u8], value: &[u8], has_locale: impl Fn(&[u8]) -> bool) -> bool {
+    let is_known = |locale: &[u8]| {
+        locale.is_empty()
+            || BUILT_IN_LOCALES.iter().any(|l| l.as_bytes() == locale)
+            || has_locale(locale)
+    };
+    name == b"LD_LIBRARY_PATH"
+        || is_locale_variable(name) && !value.split(|b| *b == b':').all(is_known)
+}
+
+/// Changes as bytes: `+NAME=value` or `-NAME`, each ended by NUL.
+#[must_use]
+pub fn encode(changes: &[Change]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for change in changes {
+        match change {
+            Change::Set(name, value) => {
+                out.push(b'+');
+                out.extend_from_slice(name.as_bytes());
+                out.push(b'=');
+                out.extend_from_slice(value.as_bytes());
+            }
+            Change::Unset(name) => {
+                out.push(b'-');
+                out.extend_from_slice(name.as_bytes());
+            }
+        }
+        out.push(0);
+    }
+    out
+}
+
+/// Reads what [`encode`] wrote; anything else in it is passed over.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Vec<Change> {
+    bytes
+        .split(|b| *b == 0)
+        .filter_map(|entry| {
+            let (kind, rest) = entry.split_first()?;
+            let text = OsStr::from_bytes(rest);
+            match kind {
+                b'+' => split(text)
+                    .filter(|(name, _)| !name.is_empty())
+                    .map(|(name, value)| {
+                        Change::Set(
+                            OsString::from_vec(name.to_vec()),
+                            OsString::from_vec(value.to_vec()),
+                        )
+                    }),
+                b'-' if !rest.is_empty() => Some(Change::Unset(text.to_owned())),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// Applies changes to a whole environment, for front ends that hold it as a list.
+#[must_use]
+pub fn apply(job: &[OsString], changes: &[Change]) -> Vec<OsString> {
+    let name_of = |change: &Change| match change {
+        Change::Set(name, _) | Change::Unset(name) => name.clone(),
+    };
+    let mut out: Vec<OsString> = job
+        .iter()
+        .filter(|entry| {
+            split(entry).is_some_and(|(name, _)| {
+                !changes
+                    .iter()
+                    .any(|change| name_of(change).as_bytes() == name)
+            })
+        })
+        .cloned()
+        .collect();
+    for (place, change) in changes.iter().enumerate() {
+        let later = changes.get(place + 1..).unwrap_or_default();
+        if later.iter().any(|other| name_of(other) == name_of(change)) {
+            continue;
+        }
+        if let Change::Set(name, value) = change {
+            let mut entry = name.clone();
+            entry.push("=");
+            entry.push(value);
+            out.push(entry);
+        }
+    }
+    out
+}
+
+/// Reads the output of a POSIX shell's `export -p`: lines of `export NAME=word`
+/// (bash: `declare -x`), quoted so that a shell could read them back.
+#[must_use]
+pub fn parse_exports(text: &[u8]) -> Vec<(OsString, OsString)> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let body = rest
+            .strip_prefix(b"export ")
+            .or_else(|| rest.strip_prefix(b"declare -x "));
+        let Some(body) = body else {
+            rest = after_line(rest);
+            continue;
+        };
+        let end = body
+            .iter()
+            .position(|b| *b == b'=' || *b == b'\n')
+            .unwrap_or(body.len());
+        let name = body.get(..end).unwrap_or_default();
+        rest = body.get(end..).unwrap_or_default();
+        // A name alone is exported but not set.
+        if rest.first() != Some(&b'=') {
+            rest = after_line(rest);
+            continue;
+        }
+        let (value, tail) = unquote(rest.get(1..).unwrap_or_default());
+        rest = tail;
+        if !name.is_empty() && !value.contains(&0) {
+            out.push((OsString::from_vec(name.to_vec()), OsString::from_vec(value)));
+        }
+    }
+    out
+}
+
+fn after_line(text: &[u8]) -> &[u8] {
+    let end = text
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(text.len(), |p| p + 1);
+    text.get(end..).unwrap_or_default()
+}
+
+/// One shell word up to an unquoted newline; returns what follows that.
+fn unquote(text: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut word = Vec::new();
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match first {
+            b'\n' => break,
+            b'\'' => {
+                let end = rest.iter().position(|b| *b == b'\'').unwrap_or(rest.len());
+                word.extend_from_slice(rest.get(..end).unwrap_or_default());
+                rest = rest.get(end + 1..).unwrap_or_default();
+            }
+            b'"' => rest = double_quoted(rest, &mut word),
+            b'$' if rest.first() == Some(&b'\'') => {
+                rest = ansi_quoted(rest.get(1..).unwrap_or_default(), &mut word);
+            }
+            b'\\' => {
+                if let Some((next, tail)) = rest.split_first() {
+                    word.push(*next);
+                    rest = tail;
+                }
+            }
+            other => word.push(*other),
+        }
+    }
+    (word, rest)
+}
+
+fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> &'a [u8] {
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match (first, rest.first()) {
+            (b'"', _) => break,
+            (b'\\', Some(next)) => {
+                if !matches!(next, b'"' | b'\\' | b'$' | b'`' | b'\n') {
+                    word.push(b'\\');
+                }
+                if *next != b'\n' {
+                    word.push(*next);
+                }
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            (other, _) => word.push(*other),
+        }
+    }
+    rest
+}
+
+/// bash's `$'…'`, which it uses for control characters.
+fn ansi_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> &'a [u8] {
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match first {
+            b'\'' => break,
+            b'\\' => {
+                let Some((code, tail)) = rest.split_first() else {
+                    break;
+                };
+                let octal = rest.get(..3).and_then(|digits| {
+                    std::str::from_utf8(digits)
+                        .ok()
+                        .and_then(|d| u8::from_str_radix(d, 8).ok())
+                });
+                if let Some(byte) = octal {
+                    word.push(byte);
+                    rest = rest.get(3..).unwrap_or_default();
+                    continue;
+                }
+                rest = tail;
+                word.push(match code {
+                    b'n' => b'\n',
+                    b't' => b'\t',
+                    b'r' => b'\r',
+                    b'a' => 7,
+                    b'b' => 8,
+                    b'f' => 12,
+                    b'v' => 11,
+                    b'e' | b'E' => 27,
+                    other => *other,
+                });
+            }
+            other => word.push(*other),
+        }
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        list.iter()
+            .map(|(n, v)| ((*n).into(), (*v).into()))
+            .collect()
+    }
+
+    fn job(list: &[&str]) -> Vec<OsString> {
+        list.iter().map(|e| (*e).into()).collect()
+    }
+
+    fn result(given: &[&str], image: &[(&str, &str)], locales: &[&str]) -> Vec<String> {
+        let given = job(given);
+        let list = changes(&given, &pairs(image), |l| {
+            locales.iter().any(|k| k.as_bytes() == l)
+        });
+        let mut out: Vec<String> = apply(&given, &decode(&encode(&list)))
+            .into_iter()
+            .map(|e| e.into_string().unwrap())
+            .collect();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn precedence() {
+        for (given, image, expected) in [
+            (vec!["A=job"], vec![("A", "image")], vec!["A=image"]),
+            (
+                vec!["A=job", "OARLOCKENV_A=user"],
+                vec![("A", "image")],
+                vec!["A=user", "OARLOCKENV_A=user"],
+            ),
+            (vec!["B=job"], vec![], vec!["B=job"]),
+            (
+                vec!["SLURM_JOB_ID=7"],
+                vec![("SLURM_JOB_ID", "0")],
+                vec!["SLURM_JOB_ID=7"],
+            ),
+            (
+                vec![],
+                vec![("OMP_NUM_THREADS", "1"), ("PMI_FD", "3")],
+                vec![],
+            ),
+            (vec!["HOME=/h"], vec![("HOME", "/root")], vec!["HOME=/h"]),
+            (vec!["LD_LIBRARY_PATH=/host"], vec![], vec![]),
+            (
+                vec!["LD_LIBRARY_PATH=/host"],
+                vec![("LD_LIBRARY_PATH", "/img")],
+                vec!["LD_LIBRARY_PATH=/img"],
+            ),
+            (vec!["LANG=C.UTF-8"], vec![], vec!["LANG=C.UTF-8"]),
+            (vec!["LANG=de_DE.UTF-8"], vec![], vec![]),
+            (vec!["LANG=en_US.UTF-8"], vec![], vec!["LANG=en_US.UTF-8"]),
+            (
+                vec!["LC_ALL=de_DE.UTF-8"],
+                vec![("LC_ALL", "C")],
+                vec!["LC_ALL=C"],
+            ),
+        ] {
+            let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            expected.push(format!("PATH={DEFAULT_PATH}"));
+            expected.sort();
+            assert_eq!(
+                result(&given, &image, &["en_US.UTF-8"]),
+                expected,
+                "{given:?} {image:?}"
+            );
+        }
+        assert_eq!(
+            result(&["PATH=/host"], &[("PATH", "/img")], &[]),
+            ["PATH=/img"]
+        );
+    }
+
+    #[test]
+    fn exports_of_dash_and_bash() {
+        let dash = b"export A='x'\nexport B='it'\"'\"'s'\nexport C='two\nlines'\nexport NOVALUE\nexport D=''\n";
+        assert_eq!(
+            parse_exports(dash),
+            pairs(&[("A", "x"), ("B", "it's"), ("C", "two\nlines"), ("D", "")])
+        );
+        let bash = b"declare -x A=\"x \\\"y\\\" \\$z \\\\ \"\ndeclare -x T=$'tab\\there\\033'\ndeclare -x U\n";
+        assert_eq!(
+            parse_exports(bash),
+            pairs(&[("A", "x \"y\" $z \\ "), ("T", "tab\there\x1b")])
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_parsed_without_harm(text: Vec<u8>) {
+            let _ = parse_exports(&text);
+            let _ = decode(&text);
+        }
+
+        #[test]
+        fn single_quotes_round_trip(value in "[^\0]*") {
+            let quoted = format!("export X='{}'\n", value.replace('\'', "'\"'\"'"));
+            proptest::prop_assert_eq!(parse_exports(quoted.as_bytes()), pairs(&[("X", &value)]));
+        }
+    }
+}

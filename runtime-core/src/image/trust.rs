@@ -1,0 +1,162 @@
+//! Whether an image may meet the kernel's own squashfs driver.
+//!
+//! A file-system driver that parses bytes a user wrote is a way to root
+//! (CVE-2023-30549 was one). So the kernel mounts only what nobody but root can
+//! have written: a file of root, in a path whose every component only root can
+//! change. Only owners and modes are looked at here, never content.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+
+use crate::config::KernelMount;
+use crate::sys;
+
+/// How an image is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// By the kernel's driver.
+    Kernel,
+    /// By an unprivileged server.
+    Fuse,
+}
+
+/// Why a file is not trusted; for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// Not a regular file.
+    NoFile,
+    /// The file or a directory above it does not belong to root.
+    Owner,
+    /// The file or a directory above it can be written by others.
+    Writable,
+    /// The path does not lead to the opened file (any more).
+    Moved,
+    /// The path could not be looked at.
+    Unseen(String),
+}
+
+/// Chooses by the site's policy and what the file is.
+///
+/// # Errors
+/// Never fails: what cannot be checked is not trusted. The doubt is returned
+/// beside the method, for the log.
+#[must_use]
+pub fn method(policy: KernelMount, image: BorrowedFd<'_>) -> (Method, Option<Doubt>) {
+    match policy {
+        KernelMount::Never => (Method::Fuse, None),
+        KernelMount::Always => (Method::Kernel, None),
+        KernelMount::Trusted => match doubt(image) {
+            None => (Method::Kernel, None),
+            some => (Method::Fuse, some),
+        },
+    }
+}
+
+/// What speaks against the image: `None` where nothing does.
+#[must_use]
+pub fn doubt(image: BorrowedFd<'_>) -> Option<Doubt> {
+    match examine(image) {
+        Ok(found) => found,
+        Err(error) => Some(Doubt::Unseen(error.to_string())),
+    }
+}
+
+fn examine(image: BorrowedFd<'_>) -> io::Result<Option<Doubt>> {
+    let file = rustix::fs::fstat(image)?;
+    if FileType::from_raw_mode(file.st_mode) != FileType::RegularFile {
+        return Ok(Some(Doubt::NoFile));
+    }
+    let path = rustix::fs::readlink(sys::mount::descriptor_path(image).as_str(), Vec::new())?;
+    let mut place = open_component(rustix::fs::CWD, OsStr::new("/"))?;
+    let mut here = rustix::fs::fstat(&place)?;
+    for name in path
+        .to_bytes()
+        .split(|b| *b == b'/')
+        .filter(|n| !n.is_empty())
+    {
+        if let Some(found) = owner_or_mode(&here) {
+            return Ok(Some(found));
+        }
+        place = match open_component(place.as_fd(), OsStr::from_bytes(name)) {
+            Ok(next) => next,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Doubt::Moved)),
+            Err(error) => return Err(error),
+        };
+        here = rustix::fs::fstat(&place)?;
+    }
+    if (here.st_dev, here.st_ino) != (file.st_dev, file.st_ino) {
+        return Ok(Some(Doubt::Moved));
+    }
+    Ok(owner_or_mode(&file))
+}
+
+/// A POSIX access list that lets others write shows in the group bits, so the
+/// mode is enough.
+fn owner_or_mode(stat: &Stat) -> Option<Doubt> {
+    if stat.st_uid != 0 {
+        Some(Doubt::Owner)
+    } else if stat.st_mode & 0o022 != 0 {
+        Some(Doubt::Writable)
+    } else {
+        None
+    }
+}
+
+fn open_component(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_system_is_trusted_and_a_file_under_tmp_is_not() {
+        let system = File::open("/etc/passwd").unwrap();
+        assert_eq!(doubt(system.as_fd()), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sif");
+        std::fs::write(&path, b"x").unwrap();
+        // /tmp itself is writable by all.
+        let own = File::open(&path).unwrap();
+        assert!(matches!(
+            doubt(own.as_fd()),
+            Some(Doubt::Writable | Doubt::Owner)
+        ));
+        set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert!(doubt(own.as_fd()).is_some());
+        assert_eq!(doubt(File::open("/").unwrap().as_fd()), Some(Doubt::NoFile));
+    }
+
+    #[test]
+    fn a_removed_file_is_not_trusted() {
+        let dir = tempfile::tempdir_in("/root")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let path = dir.path().join("gone");
+        std::fs::write(&path, b"x").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(doubt(file.as_fd()).is_some());
+    }
+
+    #[test]
+    fn policy_comes_first() {
+        let system = File::open("/etc/passwd").unwrap();
+        assert_eq!(method(KernelMount::Never, system.as_fd()).0, Method::Fuse);
+        assert_eq!(
+            method(KernelMount::Trusted, system.as_fd()).0,
+            Method::Kernel
+        );
+        let own = File::open("/proc/self/status").unwrap();
+        assert_eq!(method(KernelMount::Always, own.as_fd()).0, Method::Kernel);
+    }
+}

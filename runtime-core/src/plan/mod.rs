@@ -1,0 +1,43 @@
+//! What will be done, decided before anything is done.
+//!
+//! Architecture invariant: no system call in this folder. A plan is a function
+//! of the request, the site's policy and a few facts of the node, so every rule
+//! can be tested by a table, and `explain` can print it.
+
+pub mod devices;
+pub mod explain;
+pub mod identity;
+pub mod mounts;
+
+use crate::config::SiteConfig;
+use crate::path::HostPath;
+use crate::request::Request;
+
+/// What the node and the task say of themselves, as input to the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeFacts {
+    /// The user's home directory, from the passwd database.
+    pub home: Option<HostPath>,
+    /// The task's working directory.
+    pub cwd: Option<HostPath>,
+    /// Directories through which the MPI library reaches its server.
+    pub mpi: Vec<HostPath>,
+}
+
+/// Everything that makes one container, in the order in which it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Binds of the host, parents before children.
+    pub mounts: Vec<mounts::Mount>,
+    /// The nodes of the private /dev.
+    pub devices: Vec<devices::Node>,
+}
+
+/// Decides.
+#[must_use]
+pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Plan {
+    Plan {
+        mounts: mounts::plan(request, config, facts),
+        devices: devices::basic(),
+    }
+}

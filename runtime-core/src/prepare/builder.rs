@@ -1,0 +1,147 @@
+//! The builder: a child that goes into a copy of the task's mount namespace and
+//! turns it into the container. Its parent stays on the host, and outlives it if
+//! it hangs in a file system that does not answer.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use crate::apply::filesystem::Calls;
+use crate::apply::image::ImageMount;
+use crate::apply::rootfs::{self, Assembly, Container};
+use crate::apply::{ApplyError, FileAccess};
+use crate::config::SiteConfig;
+use crate::plan::{self, NodeFacts};
+use crate::request::{ImageName, Request};
+use crate::sys::{self, ipc};
+
+/// Why there is no container: one line for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// What the builder said.
+    #[error("{0}")]
+    Said(String),
+    /// It did not answer in time.
+    #[error(
+        "image {image}: the container was not built within {seconds} s; is every mounted file system alive?"
+    )]
+    Timeout {
+        /// As typed.
+        image: ImageName,
+        /// The site's bound.
+        seconds: u32,
+    },
+    /// It ended without a word.
+    #[error(
+        "image {0}: the process that builds the container ended unexpectedly; see the node's journal"
+    )]
+    Died(ImageName),
+    /// It could not be started.
+    #[error("image {image}: starting the process that builds the container: {error}")]
+    Start {
+        /// As typed.
+        image: ImageName,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+}
+
+/// What the builder works on.
+#[derive(Debug)]
+pub struct Work<'a> {
+    /// The prepared image.
+    pub image: ImageMount,
+    /// What was asked.
+    pub request: &'a Request,
+    /// The site's policy.
+    pub config: &'a SiteConfig,
+    /// What the node and the task say.
+    pub facts: NodeFacts,
+    /// The kernel's mount calls.
+    pub calls: Calls,
+    /// The user's passwd and group lines.
+    pub identity: OwnedFd,
+    /// The task's mount namespace.
+    pub namespace: OwnedFd,
+}
+
+/// Builds the container in a process of its own.
+///
+/// # Errors
+/// Any [`BuildError`].
+pub fn build(work: Work<'_>, deadline: Instant) -> Result<Container, BuildError> {
+    let named = || work.request.options.image.clone();
+    let start = |error| BuildError::Start {
+        image: named(),
+        error,
+    };
+    let seconds = work.config.prepare.timeout;
+    let image = named();
+    let (ours, theirs) = ipc::pair().map_err(start)?;
+    let child = sys::process::fork(|| {
+        let _ = sys::process::die_with_parent();
+        u8::from(answer(work, theirs.as_fd()).is_err())
+    })
+    .map_err(|error| BuildError::Start {
+        image: image.clone(),
+        error,
+    })?;
+    drop(theirs);
+    let start = |error| BuildError::Start {
+        image: image.clone(),
+        error,
+    };
+    if ipc::wait_readable(&[ours.as_fd()], Some(deadline))
+        .map_err(start)?
+        .is_none()
+    {
+        child.release();
+        return Err(BuildError::Timeout { image, seconds });
+    }
+    let Some(message) = ipc::receive(ours.as_fd()).map_err(start)? else {
+        return Err(BuildError::Died(image));
+    };
+    let mut fds = message.fds.into_iter();
+    match (fds.next(), fds.next()) {
+        (Some(namespace), Some(changes)) => Ok(Container { namespace, changes }),
+        _ => Err(BuildError::Said(
+            String::from_utf8_lossy(&message.bytes).into_owned(),
+        )),
+    }
+}
+
+/// In the child.
+fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+    let image = work.request.options.image.clone();
+    match make(work) {
+        Ok(made) => ipc::send(
+            socket,
+            b"ok",
+            &[made.namespace.as_fd(), made.changes.as_fd()],
+        ),
+        Err(error) => {
+            let text = match &error {
+                ApplyError::MountSource { .. } | ApplyError::MountTarget { .. } => {
+                    error.to_string()
+                }
+                _ => format!("image {image}: {error}"),
+            };
+            ipc::send(socket, text.get(..2048).unwrap_or(&text).as_bytes(), &[])
+        }
+    }
+}
+
+fn make(work: Work<'_>) -> Result<Container, ApplyError> {
+    rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
+    let plan = plan::plan(work.request, work.config, &work.facts);
+    let access = FileAccess::As(work.request.identity.clone());
+    Assembly {
+        image: work.image,
+        plan: &plan,
+        request: work.request,
+        config: work.config,
+        access: &access,
+        calls: work.calls,
+        identity: work.identity,
+    }
+    .build()
+}

@@ -1,0 +1,180 @@
+//! The unprivileged half: a child that became the user, opens the image and
+//! reads its layout, and looks the user up in the node's databases.
+//!
+//! It tells its parent numbers and descriptors; the parent, which is root,
+//! checks the numbers against the file's length and parses nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::time::Instant;
+
+use crate::apply::survey;
+use crate::image::source::{self, Layout, Source, SourceError};
+use crate::path::HostPath;
+use crate::request::{Identity, ImageName};
+use crate::sys::{self, ipc};
+
+/// What the half found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The image.
+    pub source: Source,
+    /// The user's passwd and group lines, a memory file.
+    pub identity: OwnedFd,
+    /// The user's home directory.
+    pub home: Option<HostPath>,
+}
+
+/// Why there is no image: one line for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum HalfError {
+    /// What the half said.
+    #[error("{0}")]
+    Said(String),
+    /// It did not answer in time.
+    #[error("image {image}: no answer within {seconds} s; is the file system it lies on alive?")]
+    Timeout {
+        /// As typed.
+        image: ImageName,
+        /// The site's bound.
+        seconds: u32,
+    },
+    /// It ended without a word, or its word was nonsense.
+    #[error("image {0}: the process that opens it ended unexpectedly; see the node's journal")]
+    Died(ImageName),
+    /// It could not be started.
+    #[error("image {image}: starting the process that opens it: {error}")]
+    Start {
+        /// As typed.
+        image: ImageName,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+}
+
+const FOUND_SQUASHFS: u8 = b'S';
+const FOUND_DIRECTORY: u8 = b'D';
+const REFUSED: u8 = b'X';
+
+/// Opens the image as the user, in a process of its own; a relative name starts
+/// at `cwd`.
+///
+/// # Errors
+/// Any [`HalfError`].
+pub fn open_as_user(
+    image: &ImageName,
+    cwd: Option<&HostPath>,
+    who: &Identity,
+    deadline: Instant,
+    seconds: u32,
+) -> Result<Opened, HalfError> {
+    let start = |error| HalfError::Start {
+        image: image.clone(),
+        error,
+    };
+    let (ours, theirs) = ipc::pair().map_err(start)?;
+    let child = sys::process::fork(|| {
+        let become_user = || {
+            sys::process::die_with_parent()?;
+            sys::process::be_killable_when_memory_is_short()?;
+            sys::credentials::become_user(who.uid, who.gid, &who.groups)
+        };
+        match become_user() {
+            Ok(()) => u8::from(answer(image, cwd, who, theirs.as_fd()).is_err()),
+            Err(_) => 2,
+        }
+    })
+    .map_err(start)?;
+    drop(theirs);
+    let ready = ipc::wait_readable(&[ours.as_fd()], Some(deadline)).map_err(start)?;
+    if ready.is_none() {
+        // Dropping kills it; one that hangs in a dead file system is left to
+        // the kernel, not waited for.
+        child.release();
+        return Err(HalfError::Timeout {
+            image: image.clone(),
+            seconds,
+        });
+    }
+    let message = ipc::receive(ours.as_fd()).map_err(start)?;
+    message
+        .and_then(read)
+        .unwrap_or_else(|| Err(HalfError::Died(image.clone())))
+}
+
+/// In the child.
+fn answer(
+    image: &ImageName,
+    cwd: Option<&HostPath>,
+    who: &Identity,
+    socket: BorrowedFd<'_>,
+) -> std::io::Result<()> {
+    let opened = open_base(cwd)
+        .map_err(|source| SourceError::Open {
+            image: image.clone(),
+            source,
+        })
+        .and_then(|base| source::open(image, base.as_fd()));
+    match opened {
+        Ok(found) => {
+            let (home, lines) = survey::identity_lines(who);
+            let lines = ipc::memory_file("oarlock-identity", &lines)?;
+            let (kind, offset, size) = match found.layout {
+                Layout::Squashfs { offset, size } => (FOUND_SQUASHFS, offset, size),
+                Layout::Directory => (FOUND_DIRECTORY, 0, 0),
+            };
+            let mut bytes = vec![kind];
+            bytes.extend_from_slice(&offset.to_le_bytes());
+            bytes.extend_from_slice(&size.to_le_bytes());
+            bytes.extend_from_slice(home.unwrap_or_default().as_bytes());
+            ipc::send(socket, &bytes, &[found.fd.as_fd(), lines.as_fd()])
+        }
+        Err(error) => {
+            let mut bytes = vec![REFUSED];
+            bytes.extend(error.to_string().bytes().take(2048));
+            ipc::send(socket, &bytes, &[])
+        }
+    }
+}
+
+/// Where a relative name starts: the task's working directory, reached with the
+/// user's rights.
+fn open_base(cwd: Option<&HostPath>) -> std::io::Result<OwnedFd> {
+    sys::mount::open_place(cwd.map_or(Path::new("/"), HostPath::as_path))
+}
+
+/// In the parent: numbers are checked against what the kernel says of the file.
+fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
+    let (kind, rest) = message.bytes.split_first()?;
+    if *kind == REFUSED {
+        let text = OsString::from_vec(rest.to_vec());
+        return Some(Err(HalfError::Said(text.to_string_lossy().into_owned())));
+    }
+    let number = |place: usize| -> Option<u64> {
+        rest.get(place..place + 8)?
+            .try_into()
+            .ok()
+            .map(u64::from_le_bytes)
+    };
+    let (offset, size) = (number(0)?, number(8)?);
+    let home = rest
+        .get(16..)
+        .and_then(|h| HostPath::new(OsStr::from_bytes(h)).ok());
+    let mut fds = message.fds.into_iter();
+    let (fd, identity) = (fds.next()?, fds.next()?);
+    let length = u64::try_from(rustix::fs::fstat(&fd).ok()?.st_size).ok()?;
+    let layout = match *kind {
+        FOUND_SQUASHFS if size > 0 && offset.checked_add(size)? <= length => {
+            Layout::Squashfs { offset, size }
+        }
+        FOUND_DIRECTORY => Layout::Directory,
+        _ => return None,
+    };
+    Some(Ok(Opened {
+        source: Source { fd, layout },
+        identity,
+        home,
+    }))
+}

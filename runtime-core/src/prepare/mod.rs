@@ -1,0 +1,18 @@
+//! `oarlock-prepare`: makes one container for all ranks of a step on a node.
+//!
+//! The plugin starts it in `init_post_opt`, by fork and exec, so that nothing of
+//! it lives in slurmstepd. It opens and mounts the image while slurmstepd goes
+//! on; when the first rank is about to start it builds the container as that
+//! rank sees the host, answers every rank with the namespace, and ends.
+//!
+//! ```text
+//! slurmstepd ── request (memfd) ──▶ prepare (root) ──fork──▶ image half (the user): open, parse
+//!      task_init_privileged ── namespace ──▶  │
+//!      task_init ── cwd, paths ──▶            ├──fork──▶ builder (root): mounts, on descriptors
+//!      every rank ◀── namespace, environment ─┘              └──fork──▶ survey (the user)
+//! ```
+
+pub mod builder;
+pub mod half;
+pub mod protocol;
+pub mod serve;

@@ -1,0 +1,238 @@
+//! What the plugin and `oarlock-prepare` say to each other.
+//!
+//! One `SOCK_SEQPACKET` pair a node and step; all tasks share the plugin's end.
+//! The first byte of a message is its kind. Answers are alike for all ranks, but
+//! for a number, so that it does not matter which rank takes which.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::path::HostPath;
+use crate::sys::ipc::{MAX_MESSAGE, Message};
+
+/// The descriptor numbers that `oarlock-prepare` is started with.
+pub const SOCKET_FD: i32 = 3;
+/// The request, a memory file.
+pub const REQUEST_FD: i32 = 4;
+
+const NAMESPACE: u8 = b'N';
+const GO: u8 = b'G';
+const CONTAINER: u8 = b'C';
+const FAILURE: u8 = b'F';
+
+/// Longest text of a failure, in bytes: one line.
+const MAX_TEXT: usize = 2048;
+
+/// From a task to `oarlock-prepare`.
+#[derive(Debug)]
+pub enum ToPrepare {
+    /// The task's mount namespace, sent by root in `task_init_privileged`, after
+    /// `job_container` was joined.
+    Namespace(OwnedFd),
+    /// The task is about to start: build the container.
+    Go(Start),
+}
+
+/// What only the starting task knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Start {
+    /// Its working directory.
+    pub cwd: Option<HostPath>,
+    /// The directories in which its MPI library meets Slurm's server.
+    pub mpi: Vec<HostPath>,
+}
+
+impl Start {
+    /// As bytes, NUL between paths; an unknown working directory is empty.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![GO];
+        out.extend_from_slice(self.cwd.as_ref().map_or(b"".as_slice(), HostPath::as_bytes));
+        for path in &self.mpi {
+            if out.len() + path.as_bytes().len() + 1 > MAX_MESSAGE {
+                break;
+            }
+            out.push(0);
+            out.extend_from_slice(path.as_bytes());
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let path = |b: &[u8]| HostPath::new(OsStr::from_bytes(b)).ok();
+        let mut fields = bytes.split(|b| *b == 0);
+        Self {
+            cwd: fields.next().and_then(path),
+            mpi: fields.filter_map(path).collect(),
+        }
+    }
+}
+
+/// The bytes that go with a namespace's descriptor.
+#[must_use]
+pub fn namespace_message() -> Vec<u8> {
+    vec![NAMESPACE]
+}
+
+impl ToPrepare {
+    /// Reads a task's message. A namespace counts only from root, as the kernel
+    /// saw the sender: a user's namespace must not steer root.
+    #[must_use]
+    pub fn read(message: Message) -> Option<Self> {
+        let (kind, rest) = message.bytes.split_first()?;
+        match *kind {
+            NAMESPACE if message.sender_uid == Some(0) => {
+                message.fds.into_iter().next().map(Self::Namespace)
+            }
+            GO => Some(Self::Go(Start::decode(rest))),
+            _ => None,
+        }
+    }
+}
+
+/// From `oarlock-prepare` to a rank.
+#[derive(Debug)]
+pub enum Answer {
+    /// The container is there.
+    Container {
+        /// Counts the answers of this node from 0.
+        number: u32,
+        /// What was measured.
+        times: Times,
+        /// The container's mount namespace.
+        namespace: OwnedFd,
+        /// The environment's changes.
+        changes: OwnedFd,
+    },
+    /// There is no container.
+    Failure {
+        /// Counts the answers of this node from 0: one rank tells the user.
+        number: u32,
+        /// One line, without the node's name.
+        text: String,
+    },
+}
+
+/// How long the preparation took, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// Opening and mounting the image, beside slurmstepd's own work.
+    pub image: u32,
+    /// Building the container, while the first rank waits.
+    pub build: u32,
+}
+
+/// The bytes that go with the two descriptors of a container.
+#[must_use]
+pub fn container_message(number: u32, times: Times) -> Vec<u8> {
+    let mut out = vec![CONTAINER];
+    for word in [number, times.image, times.build] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out
+}
+
+/// The bytes of a failure: one line, no control characters.
+#[must_use]
+pub fn failure_message(number: u32, text: &OsStr) -> Vec<u8> {
+    let mut out = vec![FAILURE];
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend(
+        text.as_bytes()
+            .iter()
+            .take(MAX_TEXT)
+            .map(|b| if b.is_ascii_control() { b' ' } else { *b }),
+    );
+    out
+}
+
+impl Answer {
+    /// Reads an answer; `None` where it is none.
+    #[must_use]
+    pub fn read(message: Message) -> Option<Self> {
+        let (kind, rest) = message.bytes.split_first()?;
+        let word = |place: usize| -> Option<u32> {
+            let bytes = rest.get(place * 4..place * 4 + 4)?;
+            bytes.try_into().ok().map(u32::from_le_bytes)
+        };
+        let number = word(0)?;
+        match *kind {
+            CONTAINER => {
+                let mut fds = message.fds.into_iter();
+                Some(Self::Container {
+                    number,
+                    times: Times {
+                        image: word(1)?,
+                        build: word(2)?,
+                    },
+                    namespace: fds.next()?,
+                    changes: fds.next()?,
+                })
+            }
+            FAILURE => {
+                let text = OsString::from_vec(rest.get(4..)?.to_vec());
+                Some(Self::Failure {
+                    number,
+                    text: text.to_string_lossy().into_owned(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: Vec<u8>) -> Message {
+        Message {
+            bytes,
+            fds: vec![],
+            sender_uid: Some(1000),
+        }
+    }
+
+    #[test]
+    fn a_start_round_trips() {
+        let path = |p: &str| HostPath::new(p).unwrap();
+        for start in [
+            Start::default(),
+            Start {
+                cwd: Some(path("/home/a")),
+                mpi: vec![],
+            },
+            Start {
+                cwd: None,
+                mpi: vec![path("/p"), path("/q r")],
+            },
+        ] {
+            match ToPrepare::read(message(start.encode())) {
+                Some(ToPrepare::Go(got)) => assert_eq!(got, start),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_namespace_from_a_user_is_not_heard() {
+        assert!(ToPrepare::read(message(namespace_message())).is_none());
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        match Answer::read(message(failure_message(3, OsStr::new("a\nb")))) {
+            Some(Answer::Failure { number: 3, text }) => assert_eq!(text, "a b"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
+            let _ = ToPrepare::read(message(bytes.clone()));
+            let _ = Answer::read(message(bytes));
+        }
+    }
+}

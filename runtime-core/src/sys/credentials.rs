@@ -1,0 +1,138 @@
+//! Who the process is to the kernel: ids, capabilities, `no_new_privs`.
+//!
+//! All calls act on the calling thread only, as the kernel does; callers are
+//! single-threaded.
+
+use std::io;
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+/// Every capability set but the bounding set becomes empty, and so does that
+/// where the caller still holds `CAP_SETPCAP`; `no_new_privs` is set, so that
+/// no later `execve` gives anything back.
+///
+/// capabilities(7), capset(2), `PR_SET_NO_NEW_PRIVS` in prctl(2).
+///
+/// # Errors
+/// What the kernel said; the caller must then not run anything.
+pub fn drop_all() -> io::Result<()> {
+    let held = rustix::thread::capabilities(None)?;
+    if held.permitted.contains(CapabilitySet::SETPCAP) {
+        raise(CapabilitySet::SETPCAP)?;
+        drop_bounding_set()?;
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Makes permitted capabilities effective, beside those that are.
+///
+/// # Errors
+/// `EPERM` where they are not permitted.
+pub fn raise(wanted: CapabilitySet) -> io::Result<()> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective |= wanted;
+    rustix::thread::set_capabilities(None, sets)?;
+    Ok(())
+}
+
+/// Empties the bounding set, up to the last capability this kernel knows.
+fn drop_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: PR_CAPBSET_DROP takes a number and no pointer.
+        let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        if done != 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EINVAL) {
+                return Ok(());
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Permitted capabilities survive the coming change of user id; they are not
+/// effective after it. `PR_SET_KEEPCAPS`, prctl(2).
+///
+/// # Errors
+/// What the kernel said.
+pub fn keep_permitted() -> io::Result<()> {
+    Ok(rustix::thread::set_keep_capabilities(true)?)
+}
+
+fn gids(raw: &[u32]) -> Vec<Gid> {
+    raw.iter().map(|gid| Gid::from_raw(*gid)).collect()
+}
+
+/// Becomes the user for good: groups, gid and uid (real, effective and saved),
+/// no capability, `no_new_privs`.
+///
+/// setgroups(2), setresgid(2), setresuid(2).
+///
+/// # Errors
+/// What the kernel said; the caller must then exit.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    let held = rustix::thread::capabilities(None)?;
+    if held.permitted.contains(CapabilitySet::SETPCAP) {
+        drop_bounding_set()?;
+    }
+    rustix::thread::set_thread_groups(&gids(groups))?;
+    let gid = Gid::from_raw(gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    let uid = Uid::from_raw(uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    drop_all()
+}
+
+/// Runs `work` with the user's rights to files and root's rights to mounts.
+///
+/// setfsuid(2) takes the capabilities that override file permissions out of the
+/// effective set, and changes neither who may signal nor who may trace this
+/// process, as setting the effective user id would.
+///
+/// # Errors
+/// Where the kernel did not make the change (it is checked), or could not undo
+/// it; else what `work` returned.
+pub fn with_file_access_of<T>(
+    uid: u32,
+    gid: u32,
+    groups: &[u32],
+    work: impl FnOnce() -> T,
+) -> io::Result<T> {
+    let own_groups = rustix::process::getgroups()?;
+    let own_uid = rustix::process::geteuid().as_raw();
+    let own_gid = rustix::process::getegid().as_raw();
+    rustix::thread::set_thread_groups(&gids(groups))?;
+    set_file_ids(uid, gid)?;
+    let result = work();
+    set_file_ids(own_uid, own_gid)?;
+    rustix::thread::set_thread_groups(&own_groups)?;
+    Ok(result)
+}
+
+/// setfsuid(2) and setfsgid(2) report no failure: asking again with an id that
+/// is never valid returns what is in force.
+fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
+    const ASK: u32 = u32::MAX;
+    nix::unistd::setfsgid(nix::unistd::Gid::from_raw(gid));
+    nix::unistd::setfsuid(nix::unistd::Uid::from_raw(uid));
+    let now_gid = nix::unistd::setfsgid(nix::unistd::Gid::from_raw(ASK));
+    let now_uid = nix::unistd::setfsuid(nix::unistd::Uid::from_raw(ASK));
+    if (now_uid.as_raw(), now_gid.as_raw()) == (uid, gid) {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EPERM))
+    }
+}

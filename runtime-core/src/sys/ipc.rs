@@ -1,0 +1,207 @@
+//! Messages with descriptors between the processes of one step, unix(7).
+//!
+//! `SOCK_SEQPACKET`: a message arrives whole or not at all, and the end of the
+//! peer is seen at once.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// The longest message, in bytes. Longer content goes into a memfd.
+pub const MAX_MESSAGE: usize = 16 << 10;
+
+/// The most descriptors in one message.
+pub const MAX_FDS: usize = 4;
+
+/// A message as it arrived.
+#[derive(Debug)]
+pub struct Message {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its descriptors, close-on-exec.
+    pub fds: Vec<OwnedFd>,
+    /// The sender's user id as the kernel saw it, where the receiving socket
+    /// asks for credentials.
+    pub sender_uid: Option<u32>,
+}
+
+/// Two connected ends.
+///
+/// # Errors
+/// What the kernel said.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// From now on messages received here carry the sender's credentials.
+///
+/// # Errors
+/// What the kernel said.
+pub fn ask_for_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_passcred(socket, true)?)
+}
+
+/// Sends one message; the receiver gets descriptors of its own.
+///
+/// # Errors
+/// `EPIPE` where the peer is gone (no signal is raised); what the kernel said.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+    })?;
+    Ok(())
+}
+
+/// Receives one message; `None` where the peer is gone.
+///
+/// # Errors
+/// `EAGAIN` after the socket's receive time-out; `EMSGSIZE` where the message or
+/// its descriptors were cut; what the kernel said.
+pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS), ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    });
+    let received = match received {
+        Ok(received) => received,
+        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut fds = Vec::new();
+    let mut sender_uid = None;
+    for part in control.drain() {
+        match part {
+            RecvAncillaryMessage::ScmRights(list) => fds.extend(list),
+            RecvAncillaryMessage::ScmCredentials(who) => sender_uid = Some(who.uid.as_raw()),
+            _ => {}
+        }
+    }
+    if received
+        .flags
+        .intersects(rustix::net::ReturnFlags::TRUNC | rustix::net::ReturnFlags::CTRUNC)
+    {
+        return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+    }
+    if received.bytes == 0 && fds.is_empty() {
+        return Ok(None);
+    }
+    bytes.truncate(received.bytes);
+    Ok(Some(Message {
+        bytes,
+        fds,
+        sender_uid,
+    }))
+}
+
+/// Waits until one of the descriptors can be read or has hung up; returns its
+/// place, or `None` at the deadline.
+///
+/// # Errors
+/// What the kernel said.
+pub fn wait_readable(
+    fds: &[BorrowedFd<'_>],
+    deadline: Option<Instant>,
+) -> io::Result<Option<usize>> {
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN))
+        .collect();
+    loop {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|d| rustix::time::Timespec::try_from(d).unwrap_or_default());
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(polled.iter().position(|p| !p.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A receive on this socket fails with `EAGAIN` after that time.
+///
+/// # Errors
+/// What the kernel said.
+pub fn set_receive_timeout(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_timeout(
+        socket,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(timeout),
+    )?)
+}
+
+/// A file in memory with this content, read from its start.
+///
+/// # Errors
+/// What the kernel said.
+pub fn memory_file(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(fd);
+    io::Write::write_all(&mut file, content)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_carries_bytes_and_descriptors() {
+        let (a, b) = pair().unwrap();
+        ask_for_credentials(b.as_fd()).unwrap();
+        let file = memory_file("t", b"inside").unwrap();
+        send(a.as_fd(), b"hello", &[file.as_fd()]).unwrap();
+        let got = receive(b.as_fd()).unwrap().unwrap();
+        assert_eq!(got.bytes, b"hello");
+        assert_eq!(got.sender_uid, Some(rustix::process::getuid().as_raw()));
+        let mut text = String::new();
+        let mut copy = std::fs::File::from(got.fds.into_iter().next().unwrap());
+        io::Read::read_to_string(&mut copy, &mut text).unwrap();
+        assert_eq!(text, "inside");
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_seen() {
+        let (a, b) = pair().unwrap();
+        drop(a);
+        assert!(receive(b.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_deadline_ends_the_waiting() {
+        let (_a, b) = pair().unwrap();
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert_eq!(wait_readable(&[b.as_fd()], Some(soon)).unwrap(), None);
+    }
+}

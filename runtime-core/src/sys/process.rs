@@ -1,0 +1,228 @@
+//! Child processes: fork(2), execve(2), waitpid(2).
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+
+/// A child of this process, killed and reaped where it is dropped alive.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    reaped: bool,
+}
+
+impl Child {
+    /// The child's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits for the child's end; its exit code, or 128 and its signal.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn wait(&mut self) -> io::Result<i32> {
+        let status = rustix::io::retry_on_intr(|| {
+            rustix::process::waitpid(Some(self.pid), WaitOptions::empty())
+        })?;
+        self.reaped = true;
+        Ok(status.map_or(0, |(_, status)| {
+            status
+                .exit_status()
+                .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+                .unwrap_or(0)
+        }))
+    }
+
+    /// Lets the child live on when this value goes.
+    pub fn release(mut self) {
+        self.reaped = true;
+    }
+
+    /// A descriptor that becomes readable when the child ends, pidfd_open(2).
+    ///
+    /// # Errors
+    /// `ENOSYS` before Linux 5.3.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::process::pidfd_open(self.pid, PidfdFlags::empty())?)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+            let _ = self.wait();
+        }
+    }
+}
+
+/// Forks; the child runs `work` and exits with the code it returns. A panic in
+/// `work` ends the child with code 101.
+///
+/// fork(2). The calling process must have one thread, so that the child may use
+/// the whole library.
+///
+/// # Errors
+/// What the kernel said.
+pub fn fork(work: impl FnOnce() -> u8) -> io::Result<Child> {
+    // SAFETY: the process is single-threaded (oarlock-prepare and oarlock start
+    // no thread), so no lock can be held by a thread that the child lacks.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(101);
+            exit_now(i32::from(code));
+        }
+        pid => match Pid::from_raw(pid) {
+            Some(pid) => Ok(Child { pid, reaped: false }),
+            None => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        },
+    }
+}
+
+/// Ends the process at once: no destructor, no buffer, no exit handler, \_exit(2).
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes a number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// The child dies when the thread that made it does, `PR_SET_PDEATHSIG`.
+///
+/// # Errors
+/// What the kernel said.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
+}
+
+/// After this many seconds the process is ended by `SIGALRM`, alarm(2); 0 takes
+/// that back.
+pub fn end_after(seconds: u32) {
+    // SAFETY: alarm takes a number and cannot fail.
+    unsafe { libc::alarm(seconds) };
+}
+
+/// The kernel may choose this process when memory is short: slurmstepd is
+/// exempt (`oom_score_adj` -1000), and what it starts inherits that, proc(5).
+///
+/// # Errors
+/// What the kernel said.
+pub fn be_killable_when_memory_is_short() -> io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", b"0")
+}
+
+/// Tries to execute a program in each directory of a PATH, as execvp(3) does; a
+/// name with a slash is tried as it is. Returns only where all failed.
+#[must_use]
+pub fn execute_in_path(path: &[u8], arguments: &[CString], environment: &[CString]) -> io::Error {
+    let Some(name) = arguments.first() else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    if name.as_bytes().contains(&b'/') {
+        return execute(name, arguments, environment);
+    }
+    let mut denied = None;
+    for directory in path.split(|b| *b == b':').filter(|d| !d.is_empty()) {
+        let Ok(candidate) = CString::new([directory, name.as_bytes()].join(&b'/')) else {
+            continue;
+        };
+        let error = execute(&candidate, arguments, environment);
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) => denied = Some(error),
+            _ => return error,
+        }
+    }
+    denied.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// Signals have their default effect and none is blocked: what slurmstepd or a
+/// shell had set for itself is not inherited.
+///
+/// sigaction(2), sigprocmask(2).
+pub fn reset_signals() {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL is a valid disposition; numbers that cannot be set
+        // return an error that changes nothing.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is initialised by sigemptyset before it is read.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Replaces the process, execve(2). Returns only where that failed.
+#[must_use]
+pub fn execute(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let arguments = pointers(arguments);
+    let environment = pointers(environment);
+    // SAFETY: both arrays end with a null pointer, and all strings outlive the call.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Gives a descriptor this number, open across execve(2); dup2(2).
+///
+/// # Errors
+/// What the kernel said.
+pub fn place_descriptor(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: dup2 takes numbers; replacing an open descriptor is what the
+    // callers want, who own the low numbers of a process about to exec.
+    let done = unsafe {
+        if fd.as_raw_fd() == number {
+            libc::fcntl(number, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(fd.as_raw_fd(), number)
+        }
+    };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Closes every descriptor from `first` on, close_range(2); one by one before
+/// Linux 5.9.
+pub fn close_from(first: u32) {
+    // SAFETY: the callers are about to exec and own every descriptor.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if done != 0 {
+        for number in first..65_536 {
+            // SAFETY: as above.
+            unsafe { libc::close(number.cast_signed()) };
+        }
+    }
+}
+
+/// Takes over the descriptor of this number, which the parent process left open
+/// for this one.
+///
+/// # Errors
+/// `EBADF` where there is none.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: F_GETFD and F_SETFD take numbers.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open (just checked), and the caller is the only
+    // one in this process that knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

@@ -1,0 +1,110 @@
+//! The core's other constructor: a container for this very process, made by its
+//! user in a user namespace, without any privilege on the host.
+//!
+//! The user keeps the uid and gid; the image is served by FUSE, because only
+//! root may have the kernel parse one. The process ends up in the container.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::sched::CloneFlags;
+
+use crate::apply::filesystem::Calls;
+use crate::apply::image::ImageMount;
+use crate::apply::rootfs::{self, Assembly, Container};
+use crate::apply::{ApplyError, FileAccess, survey};
+use crate::config::SiteConfig;
+use crate::image::source::{self, SourceError};
+use crate::image::trust::{self, Method};
+use crate::path::HostPath;
+use crate::plan::{self, NodeFacts};
+use crate::request::{ImageName, Request};
+use crate::sys;
+
+/// Why there is no container.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// The image cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The container could not be built.
+    #[error("image {image}: {error}")]
+    Apply {
+        /// As typed.
+        image: ImageName,
+        /// What failed.
+        error: ApplyError,
+    },
+    /// The kernel or the site forbids user namespaces.
+    #[error(
+        "making a user namespace: {0}; ask your admin whether user namespaces are allowed (sysctl user.max_user_namespaces, AppArmor)"
+    )]
+    UserNamespace(io::Error),
+    /// The working directory.
+    #[error("the working directory: {0}")]
+    WorkingDirectory(io::Error),
+}
+
+/// Builds the container around this process, which must have one thread.
+///
+/// # Errors
+/// Any [`LocalError`]; the process must then end.
+pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container, LocalError> {
+    let image = &request.options.image;
+    let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
+    let opened = source::open(image, here.as_fd())?;
+    let cwd = std::env::current_dir()
+        .ok()
+        .and_then(|path| HostPath::new(path).ok());
+    let (home, lines) = survey::identity_lines(&request.identity);
+    let facts = NodeFacts {
+        home: home.and_then(|home| HostPath::new(home).ok()),
+        cwd,
+        mpi: Vec::new(),
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    let method = if is_root {
+        trust::method(config.images.kernel_mount, opened.fd.as_fd()).0
+    } else {
+        enter_user_namespace(request).map_err(LocalError::UserNamespace)?;
+        Method::Fuse
+    };
+    let calls = Calls::detect(config.prepare.mount_calls);
+    let plan = plan::plan(request, config, &facts);
+    let build = || {
+        rootfs::enter_copy_of(None)?;
+        let image = ImageMount::new(&opened, method, config, &FileAccess::Own, calls)?;
+        let identity = sys::ipc::memory_file("oarlock-identity", &lines).map_err(|error| {
+            ApplyError::Step {
+                what: "making a memory file",
+                error,
+            }
+        })?;
+        Assembly {
+            image,
+            plan: &plan,
+            request,
+            config,
+            access: &FileAccess::Own,
+            calls,
+            identity,
+        }
+        .build()
+    };
+    build().map_err(|error| LocalError::Apply {
+        image: image.clone(),
+        error,
+    })
+}
+
+/// A user namespace in which the user is the same user, and nobody else exists,
+/// user_namespaces(7).
+fn enter_user_namespace(request: &Request) -> io::Result<()> {
+    let (uid, gid) = (request.identity.uid, request.identity.gid);
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER)?;
+    // Without this the kernel accepts no map of groups from a user.
+    std::fs::write("/proc/self/setgroups", b"deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}

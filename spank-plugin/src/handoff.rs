@@ -1,0 +1,76 @@
+//! Starting `oarlock-prepare` and talking to it.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use runtime_core::prepare::protocol::{self, Answer, Start};
+use runtime_core::request::Request;
+use runtime_core::sys::{ipc, mount};
+
+use crate::failure::Failure;
+use crate::ffi;
+use crate::state::Places;
+
+/// A rank waits this long at the most: `oarlock-prepare` has bounds of its own
+/// and says which was met, unless the kernel holds it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The plugin's end of the connection, shared by all tasks of the node.
+#[derive(Debug)]
+pub(crate) struct Handoff {
+    socket: OwnedFd,
+}
+
+impl Handoff {
+    /// Starts `oarlock-prepare` with a request; does not wait for it.
+    pub(crate) fn start(request: &Request, places: &Places) -> Result<Self, Failure> {
+        let fail = |error: std::io::Error| Failure::new("starting oarlock-prepare", error);
+        let bytes =
+            postcard::to_stdvec(request).map_err(|e| Failure::new("writing the request", e))?;
+        let memory = ipc::memory_file("oarlock-request", &bytes).map_err(fail)?;
+        let (ours, theirs) = ipc::pair().map_err(fail)?;
+        ipc::set_receive_timeout(ours.as_fd(), PATIENCE).map_err(fail)?;
+        let text =
+            |path: &std::path::Path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+        let (program, config) = (text(&places.prepare), text(&places.config));
+        let missing = format!(
+            "{} cannot be executed; is Oarlock installed on this node?",
+            places.prepare.display()
+        );
+        let missing = protocol::failure_message(0, missing.as_ref());
+        ffi::spawn_detached(&program, &[&program, &config], &theirs, &memory, &missing)
+            .map_err(fail)?;
+        Ok(Self { socket: ours })
+    }
+
+    /// Tells which mount namespace the task is in. Sent by root.
+    pub(crate) fn send_namespace(&self) -> Result<(), Failure> {
+        mount::open_own_namespace()
+            .and_then(|own| {
+                ipc::send(
+                    self.socket.as_fd(),
+                    &protocol::namespace_message(),
+                    &[own.as_fd()],
+                )
+            })
+            .map_err(|e| Failure::new("telling oarlock-prepare the task's namespace", e))
+    }
+
+    /// Says that a task is about to start, and takes an answer: each rank takes
+    /// one of as many equal ones. `None` where `oarlock-prepare` is gone.
+    pub(crate) fn go(&self, start: &Start) -> Result<Option<Answer>, Failure> {
+        // A peer that is gone has left its answer in the socket.
+        let _ = ipc::send(self.socket.as_fd(), &start.encode(), &[]);
+        let message = ipc::receive(self.socket.as_fd())
+            .map_err(|e| Failure::new("waiting for oarlock-prepare", e))?;
+        Ok(message.and_then(Answer::read))
+    }
+
+    /// Ends `oarlock-prepare` if it still waits. Works on the connection, not on
+    /// the descriptor, and so from a process that shares only memory, too.
+    pub(crate) fn end(&self) {
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+}

@@ -1,0 +1,253 @@
+//! The functions that Slurm calls, and nothing else.
+//!
+//! Each is behind `catch_unwind`: a panic through `extern "C"` would abort
+//! slurmstepd and leave srun hanging. None but the clients' returns an error:
+//! -1 from slurmstepd's early hooks drains nodes or looks like success (Slurm
+//! 22.05), and an `optional` plugin's return code is discarded. What fails early
+//! is kept, and a task tells it and ends itself: never an uncontained run.
+
+use std::ffi::{c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::failure::{self, Failure};
+use crate::ffi::{self, RawSpank, Spank, context};
+use crate::handoff::Handoff;
+use crate::options::KNOWN;
+use crate::state::{HANDOFF, Places, state};
+use crate::step;
+use crate::task::{self, Outcome};
+
+const OK: c_int = 0;
+const REFUSED: c_int = -1;
+const TASK_FAILED: i32 = 1;
+
+fn is_client() -> bool {
+    matches!(
+        ffi::where_am_i(),
+        context::S_CTX_LOCAL | context::S_CTX_ALLOCATOR
+    )
+}
+
+fn is_step() -> bool {
+    ffi::where_am_i() == context::S_CTX_REMOTE
+}
+
+/// Runs a hook of slurmstepd's main process; what goes wrong is kept for a task.
+fn keep(hook: impl FnOnce() -> Result<(), Failure>) -> c_int {
+    let result = catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|_| Err(panicked()));
+    if let Err(failure) = result {
+        let mut state = state();
+        state.failure.get_or_insert(failure);
+    }
+    OK
+}
+
+fn panicked() -> Failure {
+    Failure("internal error in the plugin; please report it with slurmd's log".to_owned())
+}
+
+/// Registers the options; in clients, lets the user's variables stand for them.
+///
+/// # Safety
+/// Called by Slurm with its own handle and the plugstack line's arguments.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_init(
+    spank: RawSpank,
+    count: c_int,
+    list: *mut *mut c_char,
+) -> c_int {
+    let result = catch_unwind(|| init(Spank::new(spank), count, list));
+    match result.unwrap_or_else(|_| Err(panicked())) {
+        Ok(()) => OK,
+        Err(failure) if is_client() => {
+            failure::tell_client(&failure.0);
+            REFUSED
+        }
+        Err(failure) => {
+            state().failure.get_or_insert(failure);
+            OK
+        }
+    }
+}
+
+fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failure> {
+    if !is_client() && !is_step() {
+        return Ok(());
+    }
+    for (number, known) in (0..).zip(&KNOWN) {
+        if is_client()
+            && std::env::var_os(known.handed_on).is_none()
+            && let Some(value) = std::env::var_os(known.variable).filter(|v| !v.is_empty())
+        {
+            ffi::set_own_variable(known.handed_on, &value);
+        }
+        spank
+            .register(&known.text, number, option_callback)
+            .map_err(|refused| {
+                let name = known.text.name.to_string_lossy();
+                Failure::new(
+                    &format!("option --{name}"),
+                    format!("{}; does another plugin have it?", refused.0),
+                )
+            })?;
+    }
+    let places = Places::parse(&ffi::plugstack_arguments(count, list))?;
+    state().places = Some(places);
+    Ok(())
+}
+
+/// Takes an option's value. In a client a wrong one is told at once.
+unsafe extern "C" fn option_callback(number: c_int, value: *const c_char, remote: c_int) -> c_int {
+    let taken = catch_unwind(|| {
+        let value = ffi::option_value(value).unwrap_or_default();
+        let mut state = state();
+        state.asked = true;
+        state
+            .given
+            .take(number, &value)
+            .map_err(|e| Failure(e.to_string()))
+    });
+    match taken.unwrap_or_else(|_| Err(panicked())) {
+        Ok(()) => OK,
+        Err(failure) if remote == 0 => {
+            failure::tell_client(&failure.0);
+            REFUSED
+        }
+        Err(failure) => {
+            state().failure.get_or_insert(failure);
+            OK
+        }
+    }
+}
+
+/// In clients, checks that the options fit together. In slurmstepd, starts
+/// `oarlock-prepare`.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_init_post_opt(
+    spank: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    if is_client() {
+        let resolved = catch_unwind(|| {
+            state()
+                .given
+                .resolve()
+                .map(|_| ())
+                .map_err(|e| Failure(e.to_string()))
+        });
+        return match resolved.unwrap_or_else(|_| Err(panicked())) {
+            Ok(()) => OK,
+            Err(failure) => {
+                failure::tell_client(&failure.0);
+                REFUSED
+            }
+        };
+    }
+    if !is_step() {
+        return OK;
+    }
+    keep(|| prepare(Spank::new(spank)))
+}
+
+fn prepare(spank: Spank) -> Result<(), Failure> {
+    let mut state = state();
+    if state.failure.is_some() {
+        return Ok(());
+    }
+    let Some(options) = state.given.resolve().map_err(|e| Failure(e.to_string()))? else {
+        return Ok(());
+    };
+    state.options = Some(options.clone());
+    let places = state
+        .places
+        .clone()
+        .ok_or_else(|| Failure("the plugin was not initialised".to_owned()))?;
+    let request = step::request(spank, options)?;
+    state.tasks = request.ranks;
+    drop(state);
+    HANDOFF
+        .get_or_try_init(|| Handoff::start(&request, &places))
+        .map(|_| ())
+}
+
+/// In the task, as root, in the namespace that `job_container` gave it.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_task_init_privileged(
+    _: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    keep(task::privileged)
+}
+
+/// In the task, as the user, before its program starts.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_task_init(
+    spank: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    let outcome = catch_unwind(|| task::enter_container(Spank::new(spank)));
+    match outcome {
+        Ok(Outcome::Run) => OK,
+        Ok(Outcome::End) => end_task(),
+        Err(_) => {
+            failure::tell(&panicked().0);
+            end_task()
+        }
+    }
+}
+
+/// The task must not go on whatever Slurm makes of a return code.
+fn end_task() -> ! {
+    // SAFETY: _exit takes a number and does not return; this is a child of
+    // slurmstepd that has nothing to clean up.
+    unsafe { libc::_exit(TASK_FAILED) }
+}
+
+/// In slurmstepd, after each task's end: after the last, `oarlock-prepare` is
+/// not needed, should it still wait.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_task_exit(
+    _: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    keep(|| {
+        let mut state = state();
+        state.ended += 1;
+        if state.ended >= state.tasks
+            && let Some(handoff) = HANDOFF.get()
+        {
+            handoff.end();
+        }
+        Ok(())
+    })
+}
+
+/// At the end of the step.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_exit(_: RawSpank, _: c_int, _: *mut *mut c_char) -> c_int {
+    keep(|| {
+        if let Some(handoff) = HANDOFF.get() {
+            handoff.end();
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,80 @@
+//! What Slurm says of this step, as a request to `oarlock-prepare`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use runtime_core::path::HostPath;
+use runtime_core::request::{Identity, Options, Request};
+
+use crate::failure::Failure;
+use crate::ffi::{Refused, Spank};
+
+/// Slurm's numbers of special steps, slurm.h.
+const EXTERN_STEP: u32 = 0xffff_fffc;
+const BATCH_STEP: u32 = 0xffff_fffb;
+const INTERACTIVE_STEP: u32 = 0xffff_fffa;
+
+/// Variables that name the directories in which an MPI library meets Slurm's
+/// PMIx server.
+const MPI_DIRECTORIES: [&str; 3] = ["PMIX_SERVER_TMPDIR", "PMIX_SYSTEM_TMPDIR", "PALS_SPOOL_DIR"];
+
+fn ask<T>(what: &str, answer: Result<T, Refused>) -> Result<T, Failure> {
+    answer.map_err(|refused| Failure::new(what, refused.0))
+}
+
+/// Job and step in Slurm's own notation.
+fn label(job: u32, step: u32) -> String {
+    match step {
+        BATCH_STEP => format!("{job}.batch"),
+        INTERACTIVE_STEP => format!("{job}.interactive"),
+        EXTERN_STEP => format!("{job}.extern"),
+        number => format!("{job}.{number}"),
+    }
+}
+
+/// Collects the request.
+pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure> {
+    let (job, step) = (
+        ask("job id", spank.job_id())?,
+        ask("step id", spank.step_id())?,
+    );
+    let script = if step == BATCH_STEP {
+        let arguments = ask("batch script", spank.arguments())?;
+        arguments.first().and_then(|path| HostPath::new(path).ok())
+    } else {
+        None
+    };
+    Ok(Request {
+        options,
+        identity: Identity {
+            uid: ask("user id", spank.uid())?,
+            gid: ask("group id", spank.gid())?,
+            groups: ask("supplementary groups", spank.groups())?,
+        },
+        environment: ask("environment", spank.environment())?,
+        script,
+        ranks: ask("number of tasks", spank.local_tasks())?,
+        label: label(job, step),
+    })
+}
+
+/// The directories of the task's MPI server, from the task's own environment.
+pub(crate) fn mpi_directories(environment: &[OsString]) -> Vec<HostPath> {
+    MPI_DIRECTORIES
+        .iter()
+        .filter_map(|name| {
+            let value = variable(environment, name)?;
+            HostPath::new(std::ffi::OsStr::from_bytes(value)).ok()
+        })
+        .collect()
+}
+
+/// A variable's value in a list of `NAME=value`.
+pub(crate) fn variable<'a>(environment: &'a [OsString], name: &str) -> Option<&'a [u8]> {
+    environment.iter().find_map(|entry| {
+        entry
+            .as_bytes()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+    })
+}
