@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime_core::config::{ConfigError, DEFAULT_PATH, SiteConfig};
+use runtime_core::CONFIG_PATH;
+use runtime_core::config::{ConfigError, SiteConfig};
 
 /// Work with the site's configuration
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ enum ConfigVerb {
     /// Check the file, and print what is in force
     Check {
         /// The file
-        #[arg(default_value = DEFAULT_PATH)]
+        #[arg(default_value = CONFIG_PATH)]
         file: PathBuf,
     },
 }
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<(), CheckError> {
         return Err(CheckError::Missing(file.clone()));
     }
     // The plugin trusts nobody but root with this path.
-    let config = SiteConfig::load(file, file == Path::new(DEFAULT_PATH))?;
+    let config = SiteConfig::load(file, file == Path::new(CONFIG_PATH))?;
     println!("# {}: in order; in force:", file.display());
     print!("{}", config.to_toml());
     Ok(())

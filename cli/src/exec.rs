@@ -6,7 +6,8 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use runtime_core::config::{ConfigError, DEFAULT_PATH, SiteConfig};
+use runtime_core::CONFIG_PATH;
+use runtime_core::config::{ConfigError, SiteConfig};
 use runtime_core::enter::{self, EnterError};
 use runtime_core::environment;
 use runtime_core::path::HostPath;
@@ -42,7 +43,7 @@ pub(crate) struct ExecArgs {
     )]
     command: Vec<OsString>,
     /// The site's configuration
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH, hide_short_help = true)]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_PATH, hide_short_help = true)]
     config: PathBuf,
 }
 
@@ -91,7 +92,14 @@ pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
         .and_then(|path| HostPath::new(path).ok());
     let home = std::env::var_os("HOME");
 
-    process::end_after(config.prepare.timeout);
+    let seconds = config.prepare.timeout;
+    process::end_after_with(
+        seconds,
+        format!(
+            "oarlock: image {}: no container within {seconds} s; are all mounted file systems alive?\n",
+            request.options.image
+        ),
+    );
     let container = unprivileged::contain_self(&request, &config)?;
     process::end_after(0);
 
@@ -134,6 +142,7 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
                 name
             })
             .collect(),
+        program: args.command.first().cloned(),
         script: None,
         ranks: 1,
         label: String::from("exec"),

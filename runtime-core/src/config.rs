@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Where the site's file lies unless plugstack.conf says otherwise.
-pub const DEFAULT_PATH: &str = "/etc/oarlock/oarlock.toml";
+use crate::path::HostPath;
 
 /// No sensible policy is longer than this, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Ranks do not wait longer than some minutes, whatever the site says.
+const MAX_TIMEOUT: u32 = 120;
 
 /// Why the site's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,16 @@ pub enum ConfigError {
     /// The file is longer than a policy can be.
     #[error("{}: longer than 1 MiB", .0.display())]
     TooLong(PathBuf),
+    /// A value of the right kind that makes no sense.
+    #[error("{}: {key}: {problem}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Section and key.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Not TOML, an unknown key, or a value of the wrong kind.
     #[error("{}: line {line}: {message}", path.display())]
     Parse {
@@ -124,10 +136,10 @@ impl Default for Mounts {
 #[serde(deny_unknown_fields, default)]
 pub struct Prepare {
     /// Seconds after which an image or a mount that does not answer fails the
-    /// step.
+    /// step; 1 to 120.
     pub timeout: u32,
     /// Which mount calls are used: `auto`, or `old` for mount(2) alone, as on
-    /// kernels before 5.2.
+    /// kernels before 5.12.
     pub mount_calls: MountCalls,
 }
 
@@ -157,7 +169,7 @@ impl SiteConfig {
     /// # Errors
     /// [`ConfigError::Parse`] with the line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
+        let config: Self = toml::from_str(text).map_err(|error| {
             let upto = error.span().map_or(0, |span| span.start).min(text.len());
             let line = text
                 .as_bytes()
@@ -171,7 +183,32 @@ impl SiteConfig {
                 line,
                 message: error.message().replace('\n', " "),
             }
-        })
+        })?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |key, problem| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            problem,
+        };
+        for host in &self.mounts.host {
+            HostPath::new(host).map_err(|error| wrong("mounts.host", error.to_string()))?;
+        }
+        HostPath::new(&self.fuse.server)
+            .map_err(|error| wrong("fuse.server", error.to_string()))?;
+        if !(1..=MAX_TIMEOUT).contains(&self.prepare.timeout) {
+            return Err(wrong(
+                "prepare.timeout",
+                format!(
+                    "{} is not between 1 and {MAX_TIMEOUT} seconds",
+                    self.prepare.timeout
+                ),
+            ));
+        }
+        Ok(())
     }
 
     /// Every key with its value, in the file's own form.
@@ -250,6 +287,29 @@ mod tests {
             error.starts_with("o.toml: line 3: unknown field `kernel`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn values_that_make_no_sense_name_their_key() {
+        for (text, part) in [
+            (
+                "[mounts]\nhost = [\"scratch\"]",
+                "o.toml: mounts.host: \"scratch\" is not an absolute path",
+            ),
+            (
+                "[prepare]\ntimeout = 0",
+                "o.toml: prepare.timeout: 0 is not between 1 and 120",
+            ),
+            (
+                "[fuse]\nserver = \"squashfuse_ll\"",
+                "o.toml: fuse.server: ",
+            ),
+        ] {
+            let error = SiteConfig::parse(text, Path::new("o.toml"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(part), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The way of one rank into its container: short, because it runs once a rank.
 //!
 //! The caller is the task itself: the user's ids already, one thread, no
-//! effective capability, but `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` still
-//! permitted. Afterwards it has no capability in any set, cannot get one, and
+//! effective capability, but `CAP_SYS_ADMIN`, `CAP_SYS_CHROOT` and `CAP_SETPCAP`
+//! still permitted. Afterwards it has no capability in any set, cannot get one, and
 //! is in the container's mount namespace; its ids are unchanged.
 
 use std::io;
@@ -11,7 +11,6 @@ use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
-use crate::apply::survey;
 use crate::environment::{self, Change};
 use crate::path::{ContainerPath, HostPath};
 use crate::sys;
@@ -28,9 +27,7 @@ pub enum EnterError {
         error: io::Error,
     },
     /// The directory that the user asked for.
-    #[error(
-        "working directory {path}: {error}; --container-workdir must name a directory inside the container"
-    )]
+    #[error("working directory {path}: {error}; it must be a directory inside the container")]
     Workdir {
         /// As asked for.
         path: ContainerPath,
@@ -48,8 +45,24 @@ fn step(what: &'static str) -> impl Fn(io::Error) -> EnterError {
 /// # Errors
 /// [`EnterError::Step`].
 pub fn changes(file: &OwnedFd) -> Result<Vec<Change>, EnterError> {
-    let bytes = survey::read_changes(file).map_err(step("reading the container's environment"))?;
-    Ok(environment::decode(&bytes))
+    let wrong = step("reading the container's environment");
+    let length = rustix::fs::fstat(file)
+        .map_err(|e| wrong(e.into()))?
+        .st_size;
+    let length = u64::try_from(length)
+        .unwrap_or(0)
+        .min(environment::MAX_BYTES * 2);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut have = 0;
+    while let Some(rest) = bytes.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(wrong(error.into())),
+        }
+    }
+    Ok(environment::decode(bytes.get(..have).unwrap_or_default()))
 }
 
 /// Enters the namespace and gives up every capability.
@@ -57,8 +70,10 @@ pub fn changes(file: &OwnedFd) -> Result<Vec<Change>, EnterError> {
 /// # Errors
 /// [`EnterError::Step`]; the caller must then end without running anything.
 pub fn enter(namespace: &OwnedFd) -> Result<(), EnterError> {
-    sys::credentials::raise(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT)
-        .map_err(step("raising the capabilities to enter the container"))?;
+    sys::credentials::raise(
+        CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT | CapabilitySet::SETPCAP,
+    )
+    .map_err(step("raising the capabilities to enter the container"))?;
     rustix::thread::move_into_link_name_space(
         namespace.as_fd(),
         Some(rustix::thread::LinkNameSpaceType::Mount),

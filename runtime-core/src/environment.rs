@@ -10,6 +10,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+/// An environment longer than this cannot be passed to execve(2), in bytes.
+pub const MAX_BYTES: u64 = 2 << 20;
+
 /// What a shell has without any setting.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -11,14 +11,22 @@
 //! call; only [`apply`] changes the machine; [`plan`] never touches it.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "construct")]
 pub mod apply;
+#[cfg(feature = "construct")]
 pub mod config;
 pub mod enter;
 pub mod environment;
+#[cfg(feature = "construct")]
 pub mod image;
 pub mod path;
+#[cfg(feature = "construct")]
 pub mod plan;
 pub mod prepare;
 pub mod request;
 pub mod sys;
+#[cfg(feature = "construct")]
 pub mod unprivileged;
+
+/// Where the site's file lies unless plugstack.conf says otherwise.
+pub const CONFIG_PATH: &str = "/etc/oarlock/oarlock.toml";

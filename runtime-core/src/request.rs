@@ -215,6 +215,8 @@ pub struct Request {
     pub identity: Identity,
     /// The job's environment, `NAME=value`.
     pub environment: Vec<OsString>,
+    /// The task's program as it was typed.
+    pub program: Option<OsString>,
     /// The task's program where it is a batch script in Slurm's spool.
     pub script: Option<HostPath>,
     /// Ranks on this node: as many answers are given.

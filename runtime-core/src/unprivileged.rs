@@ -12,8 +12,9 @@ use nix::sched::CloneFlags;
 
 use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
+use crate::apply::known::Known;
 use crate::apply::rootfs::{self, Assembly, Container};
-use crate::apply::{ApplyError, FileAccess, survey};
+use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
 use crate::image::source::{self, SourceError};
 use crate::image::trust::{self, Method};
@@ -53,11 +54,12 @@ pub enum LocalError {
 pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container, LocalError> {
     let image = &request.options.image;
     let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
-    let opened = source::open(image, here.as_fd())?;
+    let found = source::open(image, here.as_fd())?;
+    let opened = found.source;
     let cwd = std::env::current_dir()
         .ok()
         .and_then(|path| HostPath::new(path).ok());
-    let (home, lines) = survey::identity_lines(&request.identity);
+    let (home, known) = Known::gather(&request.identity, found.environment);
     let facts = NodeFacts {
         home: home.and_then(|home| HostPath::new(home).ok()),
         cwd,
@@ -75,11 +77,10 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let build = || {
         rootfs::enter_copy_of(None)?;
         let image = ImageMount::new(&opened, method, config, &FileAccess::Own, calls)?;
-        let identity = sys::ipc::memory_file("oarlock-identity", &lines).map_err(|error| {
-            ApplyError::Step {
-                what: "making a memory file",
-                error,
-            }
+        image.read_ahead(request.program.as_deref(), &FileAccess::Own);
+        let known = known.to_memory_file().map_err(|error| ApplyError::Step {
+            what: "making a memory file",
+            error,
         })?;
         Assembly {
             image,
@@ -88,7 +89,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
             config,
             access: &FileAccess::Own,
             calls,
-            identity,
+            known,
         }
         .build()
     };

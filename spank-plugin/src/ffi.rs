@@ -273,6 +273,14 @@ pub(crate) fn set_own_variable(name: &str, value: &OsStr) {
     unsafe { std::env::set_var(name, value) };
 }
 
+/// What is said where a program cannot be executed.
+pub(crate) struct LastWords<'a> {
+    /// One message.
+    pub(crate) text: &'a [u8],
+    /// How often: once for each rank that waits.
+    pub(crate) times: u32,
+}
+
 /// Starts a program in a process that belongs to nobody: the child of a child,
 /// so that slurmstepd's wait(2) never sees it. Its descriptors 0 to 2 are
 /// /dev/null, 3 and 4 are those given, and no other is open.
@@ -280,13 +288,13 @@ pub(crate) fn set_own_variable(name: &str, value: &OsStr) {
 /// slurmstepd has threads: between fork and exec only async-signal-safe calls
 /// are made, on memory that was prepared before.
 ///
-/// Where the program cannot be executed, `cannot_execute` is sent on `socket`.
+/// Where the program cannot be executed, `cannot_execute` is said on `socket`.
 pub(crate) fn spawn_detached(
     program: &CStr,
     arguments: &[&CStr],
     socket: &std::os::fd::OwnedFd,
     request: &std::os::fd::OwnedFd,
-    cannot_execute: &[u8],
+    cannot_execute: &LastWords<'_>,
 ) -> std::io::Result<()> {
     use std::os::fd::AsRawFd;
     let arguments: Vec<*const c_char> = arguments
@@ -328,12 +336,10 @@ pub(crate) fn spawn_detached(
                 libc::CLOSE_RANGE_CLOEXEC,
             );
             libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
-            libc::send(
-                3,
-                cannot_execute.as_ptr().cast(),
-                cannot_execute.len(),
-                libc::MSG_NOSIGNAL,
-            );
+            for _ in 0..cannot_execute.times {
+                let text = cannot_execute.text;
+                libc::send(3, text.as_ptr().cast(), text.len(), libc::MSG_NOSIGNAL);
+            }
             libc::_exit(127);
         }
     }

@@ -39,9 +39,19 @@ impl Handoff {
             "{} cannot be executed; is Oarlock installed on this node?",
             places.prepare.display()
         );
-        let missing = protocol::failure_message(0, missing.as_ref());
-        ffi::spawn_detached(&program, &[&program, &config], &theirs, &memory, &missing)
-            .map_err(fail)?;
+        let missing = protocol::failure_message(protocol::ANY, missing.as_ref());
+        let ranks = CString::new(request.ranks.to_string()).unwrap_or_default();
+        ffi::spawn_detached(
+            &program,
+            &[&program, &config, &ranks],
+            &theirs,
+            &memory,
+            &ffi::LastWords {
+                text: &missing,
+                times: request.ranks,
+            },
+        )
+        .map_err(fail)?;
         Ok(Self { socket: ours })
     }
 
@@ -63,8 +73,13 @@ impl Handoff {
     pub(crate) fn go(&self, start: &Start) -> Result<Option<Answer>, Failure> {
         // A peer that is gone has left its answer in the socket.
         let _ = ipc::send(self.socket.as_fd(), &start.encode(), &[]);
-        let message = ipc::receive(self.socket.as_fd())
-            .map_err(|e| Failure::new("waiting for oarlock-prepare", e))?;
+        let message = ipc::receive(self.socket.as_fd()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => Failure(format!(
+                "no answer from oarlock-prepare within {} s; is the file system of the image alive?",
+                PATIENCE.as_secs()
+            )),
+            _ => Failure::new("waiting for oarlock-prepare", error),
+        })?;
         Ok(message.and_then(Answer::read))
     }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::OnceCell;
-use runtime_core::config;
 use runtime_core::request::Options;
 
 use crate::failure::Failure;
@@ -59,7 +58,7 @@ impl Places {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let mut places = Self {
             prepare: PathBuf::from("/usr/libexec/oarlock/oarlock-prepare"),
-            config: PathBuf::from(config::DEFAULT_PATH),
+            config: PathBuf::from(runtime_core::CONFIG_PATH),
         };
         for argument in arguments {
             let path = |value: &[u8]| PathBuf::from(std::ffi::OsString::from_vec(value.to_vec()));

@@ -38,11 +38,10 @@ pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure
         ask("job id", spank.job_id())?,
         ask("step id", spank.step_id())?,
     );
-    let script = if step == BATCH_STEP {
-        let arguments = ask("batch script", spank.arguments())?;
-        arguments.first().and_then(|path| HostPath::new(path).ok())
-    } else {
-        None
+    let program = ask("command", spank.arguments())?.into_iter().next();
+    let script = match (step, &program) {
+        (BATCH_STEP, Some(path)) => HostPath::new(path).ok(),
+        _ => None,
     };
     Ok(Request {
         options,
@@ -52,6 +51,7 @@ pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure
             groups: ask("supplementary groups", spank.groups())?,
         },
         environment: ask("environment", spank.environment())?,
+        program,
         script,
         ranks: ask("number of tasks", spank.local_tasks())?,
         label: label(job, step),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use runtime_core::enter;
 use runtime_core::environment::Change;
 use runtime_core::path::HostPath;
-use runtime_core::prepare::protocol::{Answer, Start, Times};
+use runtime_core::prepare::protocol::{ANY, Answer, Start, Times};
 use runtime_core::sys::credentials;
 
 use crate::failure::{self, Failure};
@@ -113,7 +113,7 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
         Some(Answer::Failure { number, text }) => {
             return Err(Refusal {
                 text,
-                number: Some(number),
+                number: (number != ANY).then_some(number),
             });
         }
         None => {

@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod base;
+mod bench;
 mod check;
 mod cluster;
 mod demo;
@@ -50,6 +51,24 @@ enum Verb {
         slurm: Slurm,
         /// Only the tests whose name contains this
         filter: Option<String>,
+    },
+    /// Measure Oarlock beside no container, Apptainer and Charliecloud
+    Bench {
+        /// How often each command is measured
+        #[arg(long, default_value_t = 11)]
+        runs: usize,
+        /// The numbers of ranks that steps have
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
+        ranks: Vec<usize>,
+        /// Write docs/benchmarks.md
+        #[arg(long)]
+        write: bool,
+        /// Build and install nothing: measure the cluster that is up
+        #[arg(long)]
+        as_is: bool,
+        /// Slurm's version
+        #[arg(long, value_enum, default_value_t)]
+        slurm: Slurm,
     },
     /// Format, lints, documentation, file lengths, dependencies
     Check,
@@ -101,6 +120,22 @@ fn run(verb: Verb) -> Result<()> {
             slurm,
             filter,
         } => test::run(&layout, slurm, cluster, filter.as_deref()),
+        Verb::Bench {
+            runs,
+            ranks,
+            write,
+            as_is,
+            slurm,
+        } => bench::run(
+            &layout,
+            slurm,
+            &bench::Options {
+                runs,
+                ranks,
+                write,
+                as_is,
+            },
+        ),
         Verb::Check => check::run(&layout),
     }
 }

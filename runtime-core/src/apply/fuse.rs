@@ -27,6 +27,15 @@ pub struct Connection {
     fuse: OwnedFd,
 }
 
+/// Whether the mount that is to be served is attached in this namespace already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached<'a> {
+    /// Not yet.
+    No,
+    /// Here.
+    At(&'a Path),
+}
+
 impl Connection {
     /// Opens /dev/fuse.
     ///
@@ -76,6 +85,7 @@ impl Connection {
         image: BorrowedFd<'_>,
         offset: u64,
         access: &FileAccess,
+        attached: Attached<'_>,
     ) -> Result<(), ApplyError> {
         let missing = |error| ApplyError::NoServer {
             server: server.to_owned(),
@@ -93,30 +103,32 @@ impl Connection {
             text(OsStr::new(&format!("/dev/fd/{FUSE_FD}"))),
         ];
         let environment = [text(OsStr::new("PATH=/usr/bin:/bin"))];
-        // Twice forked: the server belongs to nobody who would have to reap it.
-        let mut between = sys::process::fork(|| {
-            let server = sys::process::fork(|| {
-                become_server(&self.fuse, image, access).map_or(126, |()| {
+        sys::process::fork_orphan(
+            || leave_the_mount(attached),
+            || match become_server(&self.fuse, image, access) {
+                Ok(()) => {
                     let _ = sys::process::execute(&program, &arguments, &environment);
                     127
-                })
-            });
-            match server {
-                Ok(child) => {
-                    child.release();
-                    0
                 }
-                Err(_) => 1,
-            }
-        })
-        .map_err(step("starting the FUSE server"))?;
-        match between.wait().map_err(step("starting the FUSE server"))? {
-            0 => Ok(()),
-            _ => Err(ApplyError::Step {
-                what: "starting the FUSE server",
-                error: std::io::ErrorKind::WouldBlock.into(),
-            }),
-        }
+                Err(_) => 126,
+            },
+        )
+        .map_err(step("starting the FUSE server"))
+    }
+}
+
+/// A server inside the namespace of its own mount would keep both alive for
+/// ever: it gets a copy of the namespace, without that mount. This is done
+/// before the namespace goes on to become a container.
+fn leave_the_mount(attached: Attached<'_>) -> std::io::Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    sys::mount::receive_only_from_host()?;
+    match attached {
+        Attached::No => Ok(()),
+        Attached::At(place) => Ok(rustix::mount::unmount(
+            place,
+            rustix::mount::UnmountFlags::DETACH,
+        )?),
     }
 }
 
@@ -142,7 +154,7 @@ fn become_server(
     sys::process::close_from(FUSE_FD.unsigned_abs() + 1);
     match access {
         FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups)?,
-        FileAccess::Own => rustix::thread::set_no_new_privs(true)?,
+        FileAccess::Own => sys::credentials::drop_all()?,
     }
     rustix::process::chdir(c"/")?;
     // close_from() closed these behind their owners' backs.

@@ -1,13 +1,14 @@
 //! Mounting an image, by the way that trust allows.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::filesystem::{Calls, Detached, Filesystem};
-use super::{ApplyError, FileAccess, fuse, rootfs, step};
+use super::fuse::{self, Attached};
+use super::{ApplyError, FileAccess, binds, step, warm};
 use crate::config::SiteConfig;
 use crate::image::source::{Layout, Source};
 use crate::image::trust::Method;
@@ -46,7 +47,8 @@ enum Way {
 }
 
 impl ImageMount {
-    /// Prepares as much as can be done before there is a place to mount at.
+    /// Prepares as much as can be done before there is a place to mount at. A
+    /// kernel mount that fails becomes a FUSE mount.
     ///
     /// # Errors
     /// Any [`ApplyError`] of mounting.
@@ -57,48 +59,81 @@ impl ImageMount {
         access: &FileAccess,
         calls: Calls,
     ) -> Result<Self, ApplyError> {
-        match (source.layout, method) {
-            (Layout::Directory, _) => Self::directory(source),
-            (Layout::Squashfs { offset, size }, Method::Kernel) => {
-                let device = sys::loopdev::attach(source.fd.as_fd(), offset, size)
-                    .map_err(ApplyError::Loop)?;
-                let filesystem = Filesystem {
-                    what: "the image by the kernel's squashfs",
-                    kind: "squashfs",
-                    source: device.path.clone(),
-                    options: Vec::new(),
-                    attributes: IMAGE,
-                };
-                let made = Detached::new(filesystem, calls)?;
-                Ok(Self(Way::Kernel {
-                    made,
-                    _device: device,
-                }))
+        let Layout::Squashfs { offset, size } = source.layout else {
+            return Self::directory(source);
+        };
+        if method == Method::Kernel {
+            match Self::kernel(source, offset, size, calls) {
+                Ok(mount) => return Ok(mount),
+                // No loop device left, or a compression that this kernel was
+                // built without: the server can do it all the same.
+                Err(error) => tracing::warn!(%error, "no kernel mount; serving the image by FUSE"),
             }
-            (Layout::Squashfs { offset, .. }, Method::Fuse) => {
-                let connection = fuse::Connection::open()?;
-                let (uid, gid) = match access {
-                    FileAccess::As(who) => (who.uid, who.gid),
-                    FileAccess::Own => (
-                        rustix::process::getuid().as_raw(),
-                        rustix::process::getgid().as_raw(),
-                    ),
-                };
-                let made = Detached::new(connection.filesystem(uid, gid), calls)?;
-                let image = copy(source)?;
-                if matches!(made, Detached::Made(_)) {
-                    connection.serve(&config.fuse.server, image.as_fd(), offset, access)?;
-                    Ok(Self(Way::Fuse {
-                        made,
-                        pending: None,
-                    }))
-                } else {
-                    Ok(Self(Way::Fuse {
-                        made,
-                        pending: Some((connection, image, offset)),
-                    }))
-                }
-            }
+        }
+        Self::fuse(source, offset, config, access, calls)
+    }
+
+    fn kernel(source: &Source, offset: u64, size: u64, calls: Calls) -> Result<Self, ApplyError> {
+        let device =
+            sys::loopdev::attach(source.fd.as_fd(), offset, size).map_err(ApplyError::Loop)?;
+        let filesystem = Filesystem {
+            what: "the image by the kernel's squashfs",
+            kind: "squashfs",
+            source: device.path.clone(),
+            options: Vec::new(),
+            attributes: IMAGE,
+        };
+        let made = Detached::new(filesystem, calls)?;
+        Ok(Self(Way::Kernel {
+            made,
+            _device: device,
+        }))
+    }
+
+    fn fuse(
+        source: &Source,
+        offset: u64,
+        config: &SiteConfig,
+        access: &FileAccess,
+        calls: Calls,
+    ) -> Result<Self, ApplyError> {
+        let connection = fuse::Connection::open()?;
+        let (uid, gid) = match access {
+            FileAccess::As(who) => (who.uid, who.gid),
+            FileAccess::Own => (
+                rustix::process::getuid().as_raw(),
+                rustix::process::getgid().as_raw(),
+            ),
+        };
+        let made = Detached::new(connection.filesystem(uid, gid), calls)?;
+        let image = copy(source)?;
+        if matches!(made, Detached::ToMake(_)) {
+            return Ok(Self(Way::Fuse {
+                made,
+                pending: Some((connection, image, offset)),
+            }));
+        }
+        let server = &config.fuse.server;
+        connection.serve(server, image.as_fd(), offset, access, Attached::No)?;
+        Ok(Self(Way::Fuse {
+            made,
+            pending: None,
+        }))
+    }
+
+    /// Starts reading what the first rank will need, where the image is mounted
+    /// already.
+    pub fn read_ahead(&self, program: Option<&OsStr>, access: &FileAccess) {
+        if let Way::Kernel {
+            made: Detached::Made(root),
+            ..
+        }
+        | Way::Fuse {
+            made: Detached::Made(root),
+            ..
+        } = &self.0
+        {
+            warm::start(root.as_fd(), program, access);
         }
     }
 
@@ -132,7 +167,7 @@ impl ImageMount {
             return Ok(());
         };
         let fd = access
-            .with(|| rootfs::open_source(path))
+            .with(|| binds::open_source(path))
             .and_then(|opened| opened)
             .map_err(step("opening the image's directory"))?;
         let stat = rustix::fs::fstat(&fd)
@@ -147,13 +182,14 @@ impl ImageMount {
         Ok(())
     }
 
-    /// Mounts at the directory behind `target`.
+    /// Mounts at the directory `place`, which `target` holds open.
     ///
     /// # Errors
     /// Any [`ApplyError`] of mounting.
     pub fn attach(
         self,
         target: &OwnedFd,
+        place: &Path,
         config: &SiteConfig,
         access: &FileAccess,
     ) -> Result<(), ApplyError> {
@@ -168,9 +204,13 @@ impl ImageMount {
             Way::Fuse { made, pending } => {
                 made.attach(target.as_fd())?;
                 match pending {
-                    Some((connection, image, offset)) => {
-                        connection.serve(&config.fuse.server, image.as_fd(), offset, access)
-                    }
+                    Some((connection, image, offset)) => connection.serve(
+                        &config.fuse.server,
+                        image.as_fd(),
+                        offset,
+                        access,
+                        Attached::At(place),
+                    ),
                     None => Ok(()),
                 }
             }

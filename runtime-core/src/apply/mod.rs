@@ -4,12 +4,18 @@
 //! that a user wrote is read: this code may run as root, and works on
 //! descriptors that were opened with the user's rights.
 
+mod binds;
+mod devices;
 pub mod filesystem;
 pub mod fuse;
 pub mod image;
+mod inside;
+pub mod known;
 pub mod points;
 pub mod rootfs;
+mod scripts;
 pub mod survey;
+mod warm;
 
 use std::io;
 use std::path::PathBuf;
@@ -41,7 +47,7 @@ pub enum ApplyError {
         error: io::Error,
     },
     /// /dev/fuse is not there or not ours.
-    #[error("/dev/fuse: {0}; is the fuse module loaded?")]
+    #[error("/dev/fuse: {0}; is the fuse module loaded, and may you open it?")]
     NoFuse(io::Error),
     /// The server ended before it answered.
     #[error(

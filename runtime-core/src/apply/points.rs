@@ -47,6 +47,16 @@ impl Kind {
     }
 }
 
+/// What is done where the mount point itself is a link in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLink {
+    /// What it leads to is the mount point.
+    Follow,
+    /// A mount point in its place: what the link leads to is another file's
+    /// content, as where /etc/localtime leads into the time zones.
+    Cover,
+}
+
 /// Opens a path as the container will see it.
 ///
 /// # Errors
@@ -84,7 +94,12 @@ pub fn ensure(
     skeleton: BorrowedFd<'_>,
     path: &ContainerPath,
     kind: Kind,
+    last: LastLink,
 ) -> io::Result<bool> {
+    if last == LastLink::Cover && is_link(image, path) {
+        fill(skeleton, &find_gap(image, image_place, path)?, kind)?;
+        return Ok(true);
+    }
     match resolve(image, path) {
         Ok(found) => {
             if Kind::of(found.as_fd())? == kind {
@@ -100,6 +115,14 @@ pub fn ensure(
         }
         Err(error) => Err(error),
     }
+}
+
+fn is_link(image: BorrowedFd<'_>, path: &ContainerPath) -> bool {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(image, path.relative(), flags, Mode::empty(), inside)
+        .and_then(rustix::fs::fstat)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 /// Walks down as far as the image goes.
@@ -226,6 +249,7 @@ mod tests {
             place(skeleton).as_fd(),
             &ContainerPath::new(path).unwrap(),
             kind,
+            LastLink::Follow,
         )
     }
 
@@ -263,6 +287,32 @@ mod tests {
         assert!(ensured(i, s, "/up/y", Kind::Directory).unwrap());
         assert!(s.join("y").is_dir());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_can_be_covered_instead_of_followed() {
+        let (image, skeleton) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(image.path().join("etc")).unwrap();
+        std::fs::write(image.path().join("UTC"), b"zone").unwrap();
+        std::os::unix::fs::symlink("/UTC", image.path().join("etc/localtime")).unwrap();
+        let made = ensure(
+            place(image.path()).as_fd(),
+            image.path().canonicalize().unwrap().as_os_str().as_bytes(),
+            place(skeleton.path()).as_fd(),
+            &ContainerPath::new("/etc/localtime").unwrap(),
+            Kind::File,
+            LastLink::Cover,
+        );
+        assert!(made.unwrap());
+        assert!(
+            skeleton
+                .path()
+                .join("etc/localtime")
+                .symlink_metadata()
+                .unwrap()
+                .is_file()
+        );
+        assert!(!skeleton.path().join("UTC").exists());
     }
 
     #[test]

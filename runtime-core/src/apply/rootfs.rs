@@ -10,21 +10,21 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 
+use super::binds::{self, attach_bind, open_source, refuse_target};
+use super::devices;
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::image::{ImageMount, explain_lookup};
-use super::points::{self, Kind};
+use super::points::{self, Kind, LastLink};
+use super::scripts;
 use super::survey::{self, Found};
-use super::{ApplyError, FileAccess, TargetProblem, step};
+use super::{ApplyError, FileAccess, step};
 use crate::config::SiteConfig;
 use crate::path::ContainerPath;
 use crate::plan::Plan;
-use crate::plan::devices::Node;
-use crate::plan::mounts::{Mount, Need};
 use crate::request::Request;
 use crate::sys::mount::{self, Attributes};
 
@@ -32,17 +32,11 @@ use crate::sys::mount::{self, Attributes};
 /// that every Linux has.
 const SCRATCH: &str = "/tmp";
 
-const TMPFS: Attributes = Attributes {
+pub(super) const TMPFS: Attributes = Attributes {
     read_only: false,
     nosuid: true,
     nodev: true,
     noexec: false,
-};
-const DEVICE: Attributes = Attributes {
-    read_only: false,
-    nosuid: true,
-    nodev: false,
-    noexec: true,
 };
 
 /// All that goes into one container.
@@ -60,8 +54,8 @@ pub struct Assembly<'a> {
     pub access: &'a FileAccess,
     /// The kernel's mount calls.
     pub calls: Calls,
-    /// The user's passwd and group lines, from [`survey::identity_lines`].
-    pub identity: OwnedFd,
+    /// What the survey will need, from [`super::known::Known`].
+    pub known: OwnedFd,
 }
 
 /// A finished container.
@@ -71,13 +65,6 @@ pub struct Container {
     pub namespace: OwnedFd,
     /// The environment's changes, a memory file of [`crate::environment::encode`].
     pub changes: OwnedFd,
-}
-
-/// A bind whose source is open.
-struct Opened<'a> {
-    mount: &'a Mount,
-    tree: Detached,
-    kind: Kind,
 }
 
 /// Goes into a copy of the namespace of `task` (or of this process' own) that
@@ -105,8 +92,8 @@ impl Assembly<'_> {
     /// Any [`ApplyError`]; the process must then end, its namespace is undefined.
     pub fn build(mut self) -> Result<Container, ApplyError> {
         self.image.open_directory(self.access, self.calls)?;
-        let opened = open_sources(self.plan, self.access, self.calls)?;
-        let devices = open_devices(self.plan, self.calls)?;
+        let opened = binds::open_sources(self.plan, self.access, self.calls)?;
+        let devices = devices::open_devices(self.plan, self.calls)?;
 
         let scratch = mount::open_place(Path::new(SCRATCH)).map_err(step("opening /tmp"))?;
         tmpfs("a scratch tmpfs", "8m", self.calls)?.attach(scratch.as_fd())?;
@@ -118,8 +105,9 @@ impl Assembly<'_> {
 
         let (config, access) = (self.config, self.access);
         let (plan, request, calls) = (self.plan, self.request, self.calls);
-        self.image.attach(&image_point, config, access)?;
         let image_path = Path::new(SCRATCH).join("image");
+        self.image
+            .attach(&image_point, &image_path, config, access)?;
         let image =
             mount::open_place(&image_path).map_err(|e| explain_lookup("opening the image", e))?;
         let image_place = place_of(&image)?;
@@ -130,12 +118,19 @@ impl Assembly<'_> {
             group: new_file(&scratch, "group")?,
             changes: changes.try_clone().map_err(step("copying a descriptor"))?,
         };
-        let found = survey::look(&image, &self.identity, &files, request, access)?;
+        let found = survey::look(&image, &self.known, &files, request, access)?;
         drop(files);
         let generated = open_generated(found, calls)?;
 
-        let ensure = |path: &ContainerPath, kind| {
-            points::ensure(image.as_fd(), &image_place, skeleton.as_fd(), path, kind)
+        let ensure = |path: &ContainerPath, kind, last| {
+            points::ensure(
+                image.as_fd(),
+                &image_place,
+                skeleton.as_fd(),
+                path,
+                kind,
+                last,
+            )
         };
         let mut made = ensure_known(&ensure, "/dev", Kind::Directory)?;
         for (target, _) in &generated {
@@ -143,11 +138,11 @@ impl Assembly<'_> {
         }
         let mut usable = Vec::new();
         for bind in opened {
-            if is_below_another(bind.mount, &plan.mounts) {
+            if binds::is_below_another(bind.mount, &plan.mounts) {
                 usable.push(bind);
                 continue;
             }
-            match ensure(&bind.mount.target, bind.kind) {
+            match ensure(&bind.mount.target, bind.kind, binds::last_link(&bind)) {
                 Ok(new) => {
                     made |= new;
                     usable.push(bind);
@@ -164,7 +159,7 @@ impl Assembly<'_> {
             image
         };
 
-        attach_device_tree(&root, devices, calls)?;
+        devices::attach_device_tree(&root, devices, calls)?;
         for (target, tree) in generated {
             let path = known_path(target)?;
             let point =
@@ -177,7 +172,7 @@ impl Assembly<'_> {
 
         mount::pivot_into(root.as_fd()).map_err(step("changing to the new root"))?;
         if found.scripts {
-            survey::run_scripts(&changes, request, access)?;
+            scripts::run_scripts(&changes, request, access)?;
         }
         let namespace =
             mount::open_own_namespace().map_err(step("opening the container's namespace"))?;
@@ -188,66 +183,7 @@ impl Assembly<'_> {
     }
 }
 
-/// Opens every source with the user's rights, and copies its mount tree.
-fn open_sources<'a>(
-    plan: &'a Plan,
-    access: &FileAccess,
-    calls: Calls,
-) -> Result<Vec<Opened<'a>>, ApplyError> {
-    let mut list = Vec::new();
-    for mount in &plan.mounts {
-        let opened = access
-            .with(|| open_source(mount.source.as_path()))
-            .map_err(step("taking the user's rights to files"))?;
-        let copied = opened.and_then(|fd| {
-            let kind = Kind::of(fd.as_fd())?;
-            Ok((Detached::bind(fd, mount.attributes, calls)?, kind))
-        });
-        match (copied, mount.need) {
-            (Ok((tree, kind)), _) => list.push(Opened { mount, tree, kind }),
-            (Err(error), Need::IfPossible) => {
-                tracing::debug!(source = %mount.source, %error, "default mount left out");
-            }
-            (Err(error), Need::Asked) => {
-                return Err(ApplyError::MountSource {
-                    mount: mount.source.clone(),
-                    target: mount.target.clone(),
-                    error,
-                });
-            }
-        }
-    }
-    Ok(list)
-}
-
-/// Opens what the private /dev shows of the host's.
-fn open_devices(plan: &Plan, calls: Calls) -> Result<Vec<(Node, Option<Detached>)>, ApplyError> {
-    let mut list = Vec::new();
-    for node in &plan.devices {
-        let (name, attributes) = match node {
-            Node::Link(..) => {
-                list.push((node.clone(), None));
-                continue;
-            }
-            Node::Device(name) => (name, DEVICE),
-            // Terminals are device nodes; shared memory and queues are not.
-            Node::Directory("pts") => (&"pts", DEVICE),
-            Node::Directory(name) => (name, TMPFS),
-        };
-        let source = match open_source(&Path::new("/dev").join(name)) {
-            Ok(source) => source,
-            Err(error) => {
-                tracing::debug!(device = name, %error, "device left out");
-                continue;
-            }
-        };
-        let tree = Detached::bind(source, attributes, calls).map_err(step("copying a device"))?;
-        list.push((node.clone(), Some(tree)));
-    }
-    Ok(list)
-}
-
-fn tmpfs(what: &'static str, size: &str, calls: Calls) -> Result<Detached, ApplyError> {
+pub(super) fn tmpfs(what: &'static str, size: &str, calls: Calls) -> Result<Detached, ApplyError> {
     let filesystem = Filesystem {
         what,
         kind: "tmpfs",
@@ -281,16 +217,7 @@ fn overlay(calls: Calls) -> Result<Detached, ApplyError> {
     Detached::new(filesystem, calls)
 }
 
-/// Opens a source as a place; no link of /proc is followed into a process.
-pub(super) fn open_source(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
-    // A path alone triggers no automounter; asking what it is does.
-    rustix::fs::fstat(&fd)?;
-    Ok(fd)
-}
-
-fn known_path(path: &'static str) -> Result<ContainerPath, ApplyError> {
+pub(super) fn known_path(path: &'static str) -> Result<ContainerPath, ApplyError> {
     ContainerPath::new(path).map_err(|_| ApplyError::Step {
         what: path,
         error: io::ErrorKind::InvalidInput.into(),
@@ -298,123 +225,11 @@ fn known_path(path: &'static str) -> Result<ContainerPath, ApplyError> {
 }
 
 fn ensure_known(
-    ensure: &impl Fn(&ContainerPath, Kind) -> io::Result<bool>,
+    ensure: &impl Fn(&ContainerPath, Kind, LastLink) -> io::Result<bool>,
     path: &'static str,
     kind: Kind,
 ) -> Result<bool, ApplyError> {
-    ensure(&known_path(path)?, kind).map_err(|e| explain_lookup(path, e))
-}
-
-/// Whether the mount point lies in another bind, and so is not the image's.
-fn is_below_another(mount: &Mount, all: &[Mount]) -> bool {
-    all.iter().any(|other| {
-        mount
-            .target
-            .below(&other.target)
-            .is_some_and(|rest| !rest.as_bytes().is_empty())
-    }) || mount.target.as_bytes().starts_with(b"/dev/")
-}
-
-/// A default that cannot be shown is left out; the user's own is an error.
-fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), ApplyError> {
-    if bind.mount.need == Need::IfPossible {
-        tracing::debug!(target_path = %bind.mount.target, %error, "default mount left out");
-        return Ok(());
-    }
-    let found = match bind.kind {
-        Kind::Directory => Kind::File,
-        Kind::File => Kind::Directory,
-    };
-    let problem = match error.kind() {
-        io::ErrorKind::AlreadyExists => TargetProblem::Kind {
-            found: found.name(),
-            wanted: bind.kind.name(),
-        },
-        io::ErrorKind::NotFound => TargetProblem::Missing,
-        _ => TargetProblem::Kernel(error),
-    };
-    Err(ApplyError::MountTarget {
-        mount: bind.mount.source.clone(),
-        target: bind.mount.target.clone(),
-        problem,
-    })
-}
-
-fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), ApplyError> {
-    let point = points::resolve(root.as_fd(), &bind.mount.target);
-    let point = match point {
-        // The private /dev is ours to add to.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound
-                && bind.mount.target.as_bytes().starts_with(b"/dev/") =>
-        {
-            make_in_dev(root, &bind.mount.target, bind.kind)
-        }
-        other => other,
-    };
-    let point = match point {
-        Ok(point) => point,
-        Err(error) => return refuse_target(bind, error),
-    };
-    match Kind::of(point.as_fd()) {
-        Ok(kind) if kind == bind.kind => {}
-        Ok(_) => return refuse_target(bind, io::ErrorKind::AlreadyExists.into()),
-        Err(error) => return refuse_target(bind, error),
-    }
-    bind.tree
-        .attach(point.as_fd())
-        .or_else(|error| match bind.mount.need {
-            Need::IfPossible => {
-                tracing::debug!(target_path = %bind.mount.target, %error, "default mount left out");
-                Ok(())
-            }
-            Need::Asked => Err(error),
-        })
-}
-
-/// A mount point directly or deeper below the private /dev.
-fn make_in_dev(root: &OwnedFd, target: &ContainerPath, kind: Kind) -> io::Result<OwnedFd> {
-    let dev = ContainerPath::new("/dev").map_err(|_| io::ErrorKind::InvalidInput)?;
-    let dev = points::resolve(root.as_fd(), &dev)?;
-    let dev_place = rustix::fs::readlink(mount::descriptor_path(dev.as_fd()).as_str(), Vec::new())?;
-    let inside = target.as_bytes().get(b"/dev".len()..).unwrap_or_default();
-    let inside = ContainerPath::new(std::ffi::OsStr::from_bytes(inside))
-        .map_err(|_| io::ErrorKind::InvalidInput)?;
-    points::ensure(
-        dev.as_fd(),
-        dev_place.as_bytes(),
-        dev.as_fd(),
-        &inside,
-        kind,
-    )?;
-    points::resolve(root.as_fd(), target)
-}
-
-/// Builds the private /dev and attaches it.
-fn attach_device_tree(
-    root: &OwnedFd,
-    devices: Vec<(Node, Option<Detached>)>,
-    calls: Calls,
-) -> Result<(), ApplyError> {
-    let find =
-        |path| points::resolve(root.as_fd(), &known_path(path)?).map_err(step("finding /dev"));
-    tmpfs("the private /dev", "1m", calls)?.attach(find("/dev")?.as_fd())?;
-    let dev = find("/dev")?;
-    for (node, tree) in devices {
-        let point = match node {
-            Node::Link(name, target) => {
-                rustix::fs::symlinkat(target, &dev, name)
-                    .map_err(|e| step("making a link in /dev")(e.into()))?;
-                continue;
-            }
-            Node::Device(name) => new_file(&dev, name)?.into(),
-            Node::Directory(name) => make_directory(&dev, name)?,
-        };
-        if let Some(tree) = tree {
-            tree.attach(point.as_fd())?;
-        }
-    }
-    Ok(())
+    ensure(&known_path(path)?, kind, LastLink::Follow).map_err(|e| explain_lookup(path, e))
 }
 
 /// The files that the survey wrote, as binds.
@@ -441,7 +256,7 @@ fn open_generated(found: Found, calls: Calls) -> Result<Vec<(&'static str, Detac
     Ok(list)
 }
 
-fn make_directory(at: &OwnedFd, name: &str) -> Result<OwnedFd, ApplyError> {
+pub(super) fn make_directory(at: &OwnedFd, name: &str) -> Result<OwnedFd, ApplyError> {
     rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755))
         .and_then(|()| {
             rustix::fs::openat(
@@ -454,7 +269,7 @@ fn make_directory(at: &OwnedFd, name: &str) -> Result<OwnedFd, ApplyError> {
         .map_err(|e| step("making a directory in the scratch tmpfs")(e.into()))
 }
 
-fn new_file(at: &OwnedFd, name: &str) -> Result<File, ApplyError> {
+pub(super) fn new_file(at: &OwnedFd, name: &str) -> Result<File, ApplyError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::from_raw_mode(0o644))
         .map(File::from)

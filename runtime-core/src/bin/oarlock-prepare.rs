@@ -5,15 +5,19 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime_core::config;
 use runtime_core::prepare::{protocol, serve};
 use runtime_core::sys::process;
 use tracing_subscriber::layer::SubscriberExt;
 
 fn main() -> ExitCode {
-    let config = std::env::args_os()
-        .nth(1)
-        .map_or_else(|| PathBuf::from(config::DEFAULT_PATH), PathBuf::from);
+    let mut arguments = std::env::args_os().skip(1);
+    let config = arguments
+        .next()
+        .map_or_else(|| PathBuf::from(runtime_core::CONFIG_PATH), PathBuf::from);
+    let ranks = arguments
+        .next()
+        .and_then(|n| n.to_str()?.parse().ok())
+        .unwrap_or(1);
     let descriptors = (
         process::inherited(protocol::SOCKET_FD),
         process::inherited(protocol::REQUEST_FD),
@@ -26,14 +30,17 @@ fn main() -> ExitCode {
     };
     process::reset_signals();
     log_to_journal();
-    ExitCode::from(serve::run(&socket, request, &config))
+    ExitCode::from(serve::run(&socket, request, &config, ranks))
 }
 
 /// The journal is a help, never a condition: a node without one runs jobs too.
 fn log_to_journal() {
     if let Ok(journal) = tracing_journald::layer() {
-        let subscriber = tracing_subscriber::registry()
-            .with(journal.with_syslog_identifier("oarlock".to_owned()));
+        let subscriber = tracing_subscriber::registry().with(
+            journal
+                .with_syslog_identifier("oarlock".to_owned())
+                .with_field_prefix(None),
+        );
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
 }

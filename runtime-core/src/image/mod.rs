@@ -4,6 +4,7 @@
 //! [`source`] opens and reads with the user's rights and never with root's;
 //! [`sif`] and [`squashfs`] read bytes; [`trust`] looks at owners and modes only.
 
+pub mod oci;
 pub mod sif;
 pub mod source;
 pub mod squashfs;

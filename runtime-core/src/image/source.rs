@@ -5,6 +5,7 @@
 //! numbers. The path is opened once; whatever happens to it later, the
 //! descriptor is the image.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,8 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
-use super::sif::{self, Arch, Sif, SifError};
+use super::oci;
+use super::sif::{self, Arch, DataType, Sif, SifError};
 use super::squashfs::{self, SquashfsError, Superblock};
 use crate::request::ImageName;
 use crate::sys;
@@ -37,9 +39,12 @@ pub enum SourceError {
         /// Who tried.
         uid: u32,
     },
-    /// The path leads through a link of /proc into another process.
-    #[error("image {image}: the path leads through a magic link of /proc; name the file itself")]
-    MagicLink {
+    /// The path has a loop of links, or leads through a link of /proc into a
+    /// process.
+    #[error(
+        "image {image}: too many levels of symbolic links, or a magic link of /proc; name the file itself"
+    )]
+    Links {
         /// As typed.
         image: ImageName,
     },
@@ -118,11 +123,20 @@ pub struct Source {
     pub layout: Layout,
 }
 
+/// An opened image, and what it says of itself.
+#[derive(Debug)]
+pub struct Found {
+    /// The image.
+    pub source: Source,
+    /// What its OCI configuration sets, `NAME=value`.
+    pub environment: Vec<OsString>,
+}
+
 /// Opens an image with the caller's rights; a relative name starts at `cwd`.
 ///
 /// # Errors
 /// Any [`SourceError`].
-pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Source, SourceError> {
+pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Found, SourceError> {
     let named = || image.clone();
     // First as a place only: opening a device or a pipe for reading has effects.
     let place = open_place(image, cwd)?;
@@ -133,9 +147,13 @@ pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Source, SourceErro
     let what = match FileType::from_raw_mode(about.st_mode) {
         FileType::Directory => {
             check_searchable(image, &place)?;
-            return Ok(Source {
+            let source = Source {
                 fd: place,
                 layout: Layout::Directory,
+            };
+            return Ok(Found {
+                source,
+                environment: Vec::new(),
             });
         }
         FileType::RegularFile => None,
@@ -158,10 +176,14 @@ pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Source, SourceErro
     )
     .map_err(|e| refusal(image, e))?;
     let file = File::from(file);
-    let layout = read_layout(image, &file)?;
-    Ok(Source {
+    let (layout, environment) = read_layout(image, &file)?;
+    let source = Source {
         fd: file.into(),
         layout,
+    };
+    Ok(Found {
+        source,
+        environment,
     })
 }
 
@@ -186,7 +208,7 @@ fn refusal(image: &ImageName, error: rustix::io::Errno) -> SourceError {
             image,
             uid: rustix::process::geteuid().as_raw(),
         },
-        rustix::io::Errno::LOOP => SourceError::MagicLink { image },
+        rustix::io::Errno::LOOP => SourceError::Links { image },
         other => SourceError::Open {
             image,
             source: other.into(),
@@ -205,7 +227,7 @@ fn check_searchable(image: &ImageName, place: &OwnedFd) -> Result<(), SourceErro
     .map_err(|e| refusal(image, e))
 }
 
-fn read_layout(image: &ImageName, file: &File) -> Result<Layout, SourceError> {
+fn read_layout(image: &ImageName, file: &File) -> Result<(Layout, Vec<OsString>), SourceError> {
     let named = || image.clone();
     let length = file
         .metadata()
@@ -233,6 +255,7 @@ fn read_layout(image: &ImageName, file: &File) -> Result<Layout, SourceError> {
         }
     }
     let start = start.get(..have).unwrap_or_default();
+    let mut environment = Vec::new();
     let (offset, size) = if sif::is_sif(start) {
         let wrong = |source| SourceError::Sif {
             image: named(),
@@ -242,6 +265,12 @@ fn read_layout(image: &ImageName, file: &File) -> Result<Layout, SourceError> {
         let primary = parsed.primary_partition().map_err(wrong)?;
         let host = Arch::host().ok_or_else(|| SourceError::NoArch { image: named() })?;
         primary.check_arch(host).map_err(wrong)?;
+        if let Some(object) = parsed.object_named(DataType::GenericJson, oci::OBJECT_NAME) {
+            let json = parsed
+                .read_object(file, object, oci::MAX_BYTES)
+                .map_err(wrong)?;
+            environment = oci::environment(&json);
+        }
         (primary.descriptor.offset, primary.descriptor.size)
     } else if squashfs::is_squashfs(start) {
         (0, length)
@@ -252,7 +281,7 @@ fn read_layout(image: &ImageName, file: &File) -> Result<Layout, SourceError> {
         image: named(),
         source,
     })?;
-    Ok(Layout::Squashfs { offset, size })
+    Ok((Layout::Squashfs { offset, size }, environment))
 }
 
 #[cfg(test)]
@@ -264,7 +293,7 @@ mod tests {
     fn open_at(dir: &std::path::Path, name: &str) -> Result<Layout, String> {
         let cwd = File::open(dir).unwrap();
         open(&ImageName::parse(OsStr::new(name)).unwrap(), cwd.as_fd())
-            .map(|s| s.layout)
+            .map(|found| found.source.layout)
             .map_err(|e| e.to_string())
     }
 
@@ -282,7 +311,7 @@ mod tests {
             ("text", "image text: neither a SIF nor a squashfs"),
             ("short", "image short: truncated"),
             ("pipe", "image pipe: is a pipe"),
-            ("/proc/self/cwd/x", "through a magic link"),
+            ("/proc/self/cwd/x", "a magic link of /proc"),
         ] {
             let error = open_at(dir.path(), name).unwrap_err();
             assert!(error.contains(part), "{name}: {error}");

@@ -173,6 +173,7 @@ mod tests {
                 groups: vec![],
             },
             environment: vec![],
+            program: None,
             script: None,
             ranks: 1,
             label: String::new(),

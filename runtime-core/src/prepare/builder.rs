@@ -58,8 +58,8 @@ pub struct Work<'a> {
     pub facts: NodeFacts,
     /// The kernel's mount calls.
     pub calls: Calls,
-    /// The user's passwd and group lines.
-    pub identity: OwnedFd,
+    /// What the survey will need.
+    pub known: OwnedFd,
     /// The task's mount namespace.
     pub namespace: OwnedFd,
 }
@@ -141,7 +141,7 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         config: work.config,
         access: &access,
         calls: work.calls,
-        identity: work.identity,
+        known: work.known,
     }
     .build()
 }

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::apply::survey;
+use crate::apply::known::Known;
 use crate::image::source::{self, Layout, Source, SourceError};
 use crate::path::HostPath;
 use crate::request::{Identity, ImageName};
@@ -21,8 +21,8 @@ use crate::sys::{self, ipc};
 pub struct Opened {
     /// The image.
     pub source: Source,
-    /// The user's passwd and group lines, a memory file.
-    pub identity: OwnedFd,
+    /// What the survey will need, a memory file.
+    pub known: OwnedFd,
     /// The user's home directory.
     pub home: Option<HostPath>,
 }
@@ -119,9 +119,9 @@ fn answer(
         .and_then(|base| source::open(image, base.as_fd()));
     match opened {
         Ok(found) => {
-            let (home, lines) = survey::identity_lines(who);
-            let lines = ipc::memory_file("oarlock-identity", &lines)?;
-            let (kind, offset, size) = match found.layout {
+            let (home, known) = Known::gather(who, found.environment);
+            let known = known.to_memory_file()?;
+            let (kind, offset, size) = match found.source.layout {
                 Layout::Squashfs { offset, size } => (FOUND_SQUASHFS, offset, size),
                 Layout::Directory => (FOUND_DIRECTORY, 0, 0),
             };
@@ -129,7 +129,7 @@ fn answer(
             bytes.extend_from_slice(&offset.to_le_bytes());
             bytes.extend_from_slice(&size.to_le_bytes());
             bytes.extend_from_slice(home.unwrap_or_default().as_bytes());
-            ipc::send(socket, &bytes, &[found.fd.as_fd(), lines.as_fd()])
+            ipc::send(socket, &bytes, &[found.source.fd.as_fd(), known.as_fd()])
         }
         Err(error) => {
             let mut bytes = vec![REFUSED];
@@ -163,7 +163,7 @@ fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
         .get(16..)
         .and_then(|h| HostPath::new(OsStr::from_bytes(h)).ok());
     let mut fds = message.fds.into_iter();
-    let (fd, identity) = (fds.next()?, fds.next()?);
+    let (fd, known) = (fds.next()?, fds.next()?);
     let length = u64::try_from(rustix::fs::fstat(&fd).ok()?.st_size).ok()?;
     let layout = match *kind {
         FOUND_SQUASHFS if size > 0 && offset.checked_add(size)? <= length => {
@@ -174,7 +174,7 @@ fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
     };
     Some(Ok(Opened {
         source: Source { fd, layout },
-        identity,
+        known,
         home,
     }))
 }

@@ -12,7 +12,10 @@
 //!      every rank ◀── namespace, environment ─┘              └──fork──▶ survey (the user)
 //! ```
 
+#[cfg(feature = "construct")]
 pub mod builder;
+#[cfg(feature = "construct")]
 pub mod half;
 pub mod protocol;
+#[cfg(feature = "construct")]
 pub mod serve;

@@ -24,6 +24,9 @@ const FAILURE: u8 = b'F';
 /// Longest text of a failure, in bytes: one line.
 const MAX_TEXT: usize = 2048;
 
+/// The number of failures that are not counted.
+pub const ANY: u32 = u32::MAX;
+
 /// From a task to `oarlock-prepare`.
 #[derive(Debug)]
 pub enum ToPrepare {
@@ -107,7 +110,8 @@ pub enum Answer {
     },
     /// There is no container.
     Failure {
-        /// Counts the answers of this node from 0: one rank tells the user.
+        /// Counts the answers of this node from 0, so that one rank tells the
+        /// user; [`ANY`] where they are not counted.
         number: u32,
         /// One line, without the node's name.
         text: String,

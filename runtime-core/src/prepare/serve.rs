@@ -63,13 +63,12 @@ struct Ready {
 /// Serves one node of one step. The exit code is 0 where every rank was given a
 /// container.
 #[must_use]
-pub fn run(socket: &OwnedFd, request: OwnedFd, config: &Path) -> u8 {
-    // What slurmstepd's end of the pair is asked for; the ranks wait for it.
+pub fn run(socket: &OwnedFd, request: OwnedFd, config: &Path, ranks: u32) -> u8 {
     let request = match read_request(request) {
         Ok(request) => request,
-        Err(failure) => return refuse(socket, 1, &failure),
+        Err(failure) => return refuse(socket, ranks, &failure),
     };
-    match serve(socket, &request, config) {
+    let code = match serve(socket, &request, config) {
         Ok(()) => 0,
         Err(Stop::Failed(failure)) => {
             tracing::error!(JOB_STEP = %request.label, IMAGE = %request.options.image, "{failure}");
@@ -79,7 +78,9 @@ pub fn run(socket: &OwnedFd, request: OwnedFd, config: &Path) -> u8 {
             tracing::debug!(JOB_STEP = %request.label, "the step ended before a rank started");
             0
         }
-    }
+    };
+    let _ = ipc::stop_listening(socket.as_fd());
+    code
 }
 
 /// Why serving ended.
@@ -133,7 +134,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         config: &config,
         facts,
         calls,
-        identity: opened.identity,
+        known: opened.known,
         namespace,
     };
     let container = builder::build(work, deadline).map_err(Failure::from)?;
@@ -177,6 +178,7 @@ fn prepare_image(
                 error,
             }
         })?;
+    mount.read_ahead(request.program.as_deref(), &access);
     Ok(Ready { opened, mount })
 }
 

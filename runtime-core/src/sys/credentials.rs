@@ -8,9 +8,9 @@ use std::io;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// Every capability set but the bounding set becomes empty, and so does that
-/// where the caller still holds `CAP_SETPCAP`; `no_new_privs` is set, so that
-/// no later `execve` gives anything back.
+/// Every capability set becomes empty (the bounding set where the caller still
+/// holds `CAP_SETPCAP`), and `no_new_privs` is set, so that no later `execve`
+/// gives anything back.
 ///
 /// capabilities(7), capset(2), `PR_SET_NO_NEW_PRIVS` in prctl(2).
 ///
@@ -19,7 +19,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 pub fn drop_all() -> io::Result<()> {
     let held = rustix::thread::capabilities(None)?;
     if held.permitted.contains(CapabilitySet::SETPCAP) {
-        raise(CapabilitySet::SETPCAP)?;
+        if !held.effective.contains(CapabilitySet::SETPCAP) {
+            raise(CapabilitySet::SETPCAP)?;
+        }
         drop_bounding_set()?;
     }
     rustix::thread::clear_ambient_capability_set()?;
@@ -50,14 +52,18 @@ pub fn raise(wanted: CapabilitySet) -> io::Result<()> {
 /// Empties the bounding set, up to the last capability this kernel knows.
 fn drop_bounding_set() -> io::Result<()> {
     for capability in 0..64 {
+        // Dropping makes a new set of credentials each time, asking does not:
+        // what is not there (in a container, say) is not dropped again.
+        // SAFETY: PR_CAPBSET_READ takes a number and no pointer.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } {
+            0 => continue,
+            1 => {}
+            // Beyond the last capability.
+            _ => return Ok(()),
+        }
         // SAFETY: PR_CAPBSET_DROP takes a number and no pointer.
-        let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        if done != 0 {
-            let error = io::Error::last_os_error();
-            if error.raw_os_error() == Some(libc::EINVAL) {
-                return Ok(());
-            }
-            return Err(error);
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            return Err(io::Error::last_os_error());
         }
     }
     Ok(())
@@ -126,11 +132,13 @@ pub fn with_file_access_of<T>(
 /// is never valid returns what is in force.
 fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
     const ASK: u32 = u32::MAX;
-    nix::unistd::setfsgid(nix::unistd::Gid::from_raw(gid));
-    nix::unistd::setfsuid(nix::unistd::Uid::from_raw(uid));
-    let now_gid = nix::unistd::setfsgid(nix::unistd::Gid::from_raw(ASK));
-    let now_uid = nix::unistd::setfsuid(nix::unistd::Uid::from_raw(ASK));
-    if (now_uid.as_raw(), now_gid.as_raw()) == (uid, gid) {
+    // SAFETY: both take a number and return one.
+    let (now_uid, now_gid) = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        (libc::setfsuid(ASK), libc::setfsgid(ASK))
+    };
+    if (now_uid.cast_unsigned(), now_gid.cast_unsigned()) == (uid, gid) {
         Ok(())
     } else {
         Err(io::Error::from_raw_os_error(libc::EPERM))

@@ -123,6 +123,25 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     }))
 }
 
+/// Takes no more messages, and forgets those that came.
+///
+/// A unix socket that is closed with unread messages resets its peer, which then
+/// loses what it has not read itself yet.
+///
+/// # Errors
+/// What the kernel said.
+pub fn stop_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::net::shutdown(socket, rustix::net::Shutdown::Read)?;
+    let mut scrap = [0; 1];
+    loop {
+        match rustix::net::recv(socket, &mut scrap, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Ok((_, 0)) | Err(rustix::io::Errno::AGAIN) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Waits until one of the descriptors can be read or has hung up; returns its
 /// place, or `None` at the deadline.
 ///
@@ -196,6 +215,17 @@ mod tests {
         let (a, b) = pair().unwrap();
         drop(a);
         assert!(receive(b.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_answer_survives_messages_that_were_never_read() {
+        let (task, prepare) = pair().unwrap();
+        send(task.as_fd(), b"unread", &[]).unwrap();
+        send(prepare.as_fd(), b"answer", &[]).unwrap();
+        stop_listening(prepare.as_fd()).unwrap();
+        drop(prepare);
+        assert_eq!(receive(task.as_fd()).unwrap().unwrap().bytes, b"answer");
+        assert!(receive(task.as_fd()).unwrap().is_none());
     }
 
     #[test]

@@ -85,6 +85,32 @@ pub fn fork(work: impl FnOnce() -> u8) -> io::Result<Child> {
     }
 }
 
+/// Runs `work` in a process that belongs to nobody who would have to reap it: the
+/// child of a child that has ended. `before` runs in the child between, and is
+/// waited for.
+///
+/// # Errors
+/// Where a fork or `before` failed.
+pub fn fork_orphan(
+    before: impl FnOnce() -> io::Result<()>,
+    work: impl FnOnce() -> u8,
+) -> io::Result<()> {
+    let mut between = fork(|| match before().and_then(|()| fork(work)) {
+        Ok(child) => {
+            child.release();
+            0
+        }
+        Err(error) => error
+            .raw_os_error()
+            .and_then(|n| u8::try_from(n).ok())
+            .unwrap_or(255),
+    })?;
+    match between.wait()? {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Ends the process at once: no destructor, no buffer, no exit handler, \_exit(2).
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes a number and does not return.
@@ -99,6 +125,29 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(
         Signal::KILL,
     ))?)
+}
+
+static LAST_WORDS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+extern "C" fn say_last_words_and_end(_: libc::c_int) {
+    if let Some(text) = LAST_WORDS.get() {
+        // SAFETY: write is async-signal-safe, and the text is never changed.
+        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    }
+    exit_now(125);
+}
+
+/// As [`end_after`], but with a line for the user and exit code 125.
+pub fn end_after_with(seconds: u32, text: String) {
+    let _ = LAST_WORDS.set(text);
+    // SAFETY: the handler makes only async-signal-safe calls.
+    unsafe {
+        libc::signal(
+            libc::SIGALRM,
+            say_last_words_and_end as extern "C" fn(libc::c_int) as libc::sighandler_t,
+        )
+    };
+    end_after(seconds);
 }
 
 /// After this many seconds the process is ended by `SIGALRM`, alarm(2); 0 takes

@@ -1,0 +1,167 @@
+//! Binds of the host's files and directories: opened with the user's rights,
+//! attached where the plan says.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+use super::filesystem::{Calls, Detached};
+use super::points::{self, Kind, LastLink};
+use super::{ApplyError, FileAccess, TargetProblem, step};
+use crate::path::ContainerPath;
+use crate::plan::Plan;
+use crate::plan::mounts::{Mount, Need};
+use crate::sys::mount;
+
+/// A bind whose source is open.
+pub(super) struct Opened<'a> {
+    pub(super) mount: &'a Mount,
+    tree: Detached,
+    pub(super) kind: Kind,
+}
+
+/// Opens every source with the user's rights, and copies its mount tree.
+pub(super) fn open_sources<'a>(
+    plan: &'a Plan,
+    access: &FileAccess,
+    calls: Calls,
+) -> Result<Vec<Opened<'a>>, ApplyError> {
+    // Once for all: each change of rights is a handful of system calls.
+    let opened: Vec<io::Result<OwnedFd>> = access
+        .with(|| {
+            plan.mounts
+                .iter()
+                .map(|mount| open_source(mount.source.as_path()))
+                .collect()
+        })
+        .map_err(step("taking the user's rights to files"))?;
+    let mut list = Vec::new();
+    for (mount, opened) in plan.mounts.iter().zip(opened) {
+        let copied = opened.and_then(|fd| {
+            let kind = Kind::of(fd.as_fd())?;
+            Ok((Detached::bind(fd, mount.attributes, calls)?, kind))
+        });
+        match (copied, mount.need) {
+            (Ok((tree, kind)), _) => list.push(Opened { mount, tree, kind }),
+            (Err(error), Need::IfPossible) => {
+                tracing::debug!(source = %mount.source, %error, "default mount left out");
+            }
+            (Err(error), Need::Asked) => {
+                return Err(ApplyError::MountSource {
+                    mount: mount.source.clone(),
+                    target: mount.target.clone(),
+                    error,
+                });
+            }
+        }
+    }
+    Ok(list)
+}
+
+/// Opens a source as a place; no link of /proc is followed into a process.
+pub(super) fn open_source(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    // A path alone triggers no automounter; asking what it is does.
+    rustix::fs::fstat(&fd)?;
+    Ok(fd)
+}
+
+/// The node's own files take the place of links; the user's mounts go where the
+/// image's links lead.
+pub(super) fn last_link(bind: &Opened<'_>) -> LastLink {
+    match (bind.mount.need, bind.kind) {
+        (Need::IfPossible, Kind::File) => LastLink::Cover,
+        _ => LastLink::Follow,
+    }
+}
+
+/// Whether the mount point lies in another bind, and so is not the image's.
+pub(super) fn is_below_another(mount: &Mount, all: &[Mount]) -> bool {
+    all.iter().any(|other| {
+        mount
+            .target
+            .below(&other.target)
+            .is_some_and(|rest| !rest.as_bytes().is_empty())
+    }) || mount.target.as_bytes().starts_with(b"/dev/")
+}
+
+/// A default that cannot be shown is left out; the user's own is an error.
+pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), ApplyError> {
+    if bind.mount.need == Need::IfPossible {
+        tracing::debug!(target_path = %bind.mount.target, %error, "default mount left out");
+        return Ok(());
+    }
+    let found = match bind.kind {
+        Kind::Directory => Kind::File,
+        Kind::File => Kind::Directory,
+    };
+    let problem = match error.kind() {
+        io::ErrorKind::AlreadyExists => TargetProblem::Kind {
+            found: found.name(),
+            wanted: bind.kind.name(),
+        },
+        io::ErrorKind::NotFound => TargetProblem::Missing,
+        _ => TargetProblem::Kernel(error),
+    };
+    Err(ApplyError::MountTarget {
+        mount: bind.mount.source.clone(),
+        target: bind.mount.target.clone(),
+        problem,
+    })
+}
+
+pub(super) fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), ApplyError> {
+    let point = points::resolve(root.as_fd(), &bind.mount.target);
+    let point = match point {
+        // The private /dev is ours to add to.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                && bind.mount.target.as_bytes().starts_with(b"/dev/") =>
+        {
+            make_in_dev(root, &bind.mount.target, bind.kind)
+        }
+        other => other,
+    };
+    let point = match point {
+        Ok(point) => point,
+        Err(error) => return refuse_target(bind, error),
+    };
+    match Kind::of(point.as_fd()) {
+        Ok(kind) if kind == bind.kind => {}
+        Ok(_) => return refuse_target(bind, io::ErrorKind::AlreadyExists.into()),
+        Err(error) => return refuse_target(bind, error),
+    }
+    bind.tree
+        .attach(point.as_fd())
+        .or_else(|error| match bind.mount.need {
+            Need::IfPossible => {
+                tracing::debug!(target_path = %bind.mount.target, %error, "default mount left out");
+                Ok(())
+            }
+            Need::Asked => Err(error),
+        })
+}
+
+/// A mount point directly or deeper below the private /dev.
+fn make_in_dev(root: &OwnedFd, target: &ContainerPath, kind: Kind) -> io::Result<OwnedFd> {
+    let dev = ContainerPath::new("/dev").map_err(|_| io::ErrorKind::InvalidInput)?;
+    let dev = points::resolve(root.as_fd(), &dev)?;
+    let dev_place = rustix::fs::readlink(mount::descriptor_path(dev.as_fd()).as_str(), Vec::new())?;
+    let inside = target.as_bytes().get(b"/dev".len()..).unwrap_or_default();
+    let inside =
+        ContainerPath::new(OsStr::from_bytes(inside)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    points::ensure(
+        dev.as_fd(),
+        dev_place.as_bytes(),
+        dev.as_fd(),
+        &inside,
+        kind,
+        LastLink::Follow,
+    )?;
+    points::resolve(root.as_fd(), target)
+}

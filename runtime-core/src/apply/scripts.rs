@@ -1,0 +1,134 @@
+//! The image's environment scripts: sourced by the image's own shell, as the
+//! user, in the finished container, once for all ranks of a node.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::inside::has_locale;
+use super::survey::in_child;
+use super::{ApplyError, FileAccess};
+use crate::environment;
+use crate::request::Request;
+use crate::sys;
+
+/// Seconds for the image's environment scripts.
+const SCRIPT_SECONDS: u32 = 30;
+
+/// Where Apptainer keeps them, relative to the root.
+const SCRIPTS: &str = ".singularity.d/env";
+
+pub(super) fn has_scripts(image: BorrowedFd<'_>) -> bool {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat2(image, SCRIPTS, flags, Mode::empty(), inside)
+        .and_then(rustix::fs::Dir::new)
+        .is_ok_and(|dir| {
+            dir.take(10_000)
+                .flatten()
+                .any(|entry| entry.file_name().to_bytes().ends_with(b".sh"))
+        })
+}
+
+/// Sources the image's environment scripts in its own shell, once for all ranks
+/// of the node, and writes the changes. This process is in the container.
+///
+/// # Errors
+/// [`ApplyError::Survey`].
+pub(super) fn run_scripts(
+    changes: &File,
+    request: &Request,
+    access: &FileAccess,
+) -> Result<(), ApplyError> {
+    let code = in_child(access, || run_in_child(changes, request))?;
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(ApplyError::Survey(code))
+    }
+}
+
+/// What the image's shell is told: its own noise goes nowhere, the result alone
+/// to the pipe.
+const SOURCE_ALL: &str = "exec 3>&1 >/dev/null 2>&1\n\
+    for f in /.singularity.d/env/*.sh; do [ -f \"$f\" ] && . \"$f\"; done\n\
+    export -p >&3\n";
+
+fn run_in_child(changes: &File, request: &Request) -> io::Result<i32> {
+    let root = sys::mount::open_place(std::path::Path::new("/"))?;
+    let given = script_environment(&request.environment);
+    let output = run_shell(&given)?;
+    let image: Vec<(OsString, OsString)> = environment::parse_exports(&output)
+        .into_iter()
+        .filter(|(name, value)| {
+            !given
+                .iter()
+                .any(|entry| environment::split(entry) == Some((name.as_bytes(), value.as_bytes())))
+                || name == "PATH"
+        })
+        .collect();
+    let list = environment::changes(&request.environment, &image, |name| {
+        has_locale(root.as_fd(), name)
+    });
+    let mut changes = changes;
+    changes.rewind()?;
+    changes.write_all(&environment::encode(&list))?;
+    Ok(0)
+}
+
+/// The scripts see what always comes from the job, and a plain PATH: what they
+/// export is then the image's own word.
+fn script_environment(job: &[OsString]) -> Vec<OsString> {
+    let mut out: Vec<OsString> = job
+        .iter()
+        .filter(|entry| {
+            environment::split(entry).is_some_and(|(name, _)| environment::is_from_job(name))
+        })
+        .cloned()
+        .collect();
+    out.push(OsString::from(format!(
+        "PATH={}",
+        environment::DEFAULT_PATH
+    )));
+    out
+}
+
+fn run_shell(environment: &[OsString]) -> io::Result<Vec<u8>> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let text = |s: &[u8]| CString::new(s).unwrap_or_default();
+    let program = text(b"/bin/sh");
+    let arguments = [text(b"sh"), text(b"-c"), text(SOURCE_ALL.as_bytes())];
+    let environment: Vec<CString> = environment.iter().map(|e| text(e.as_bytes())).collect();
+    let mut shell = sys::process::fork(|| {
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty());
+        let ready = null.map_err(io::Error::from).and_then(|null| {
+            sys::process::reset_signals();
+            let writer = rustix::io::fcntl_dupfd_cloexec(&writer, 16)?;
+            sys::process::place_descriptor(null.as_fd(), 0)?;
+            sys::process::place_descriptor(writer.as_fd(), 1)?;
+            sys::process::place_descriptor(null.as_fd(), 2)?;
+            sys::process::close_from(3);
+            std::mem::forget((null, writer));
+            Ok(())
+        });
+        if ready.is_ok() {
+            sys::process::end_after(SCRIPT_SECONDS);
+            let _ = sys::process::execute(&program, &arguments, &environment);
+        }
+        127
+    })?;
+    drop(writer);
+    let mut output = Vec::new();
+    File::from(reader)
+        .take(environment::MAX_BYTES + 1)
+        .read_to_end(&mut output)?;
+    let code = shell.wait()?;
+    if code != 0 || output.len() as u64 > environment::MAX_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(output)
+}

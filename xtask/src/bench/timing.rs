@@ -1,0 +1,247 @@
+//! What Oarlock says of its own times where `OARLOCK_TIMING` is set: how long
+//! the node's preparation took, and each rank's entry.
+
+use anyhow::{Result, bail};
+
+use super::candidates::{self, Candidate, FUSE, KERNEL};
+use super::cold::{self, Cold};
+use super::report::{Section, Target};
+use super::script::Plan;
+use super::stats::{Spread, number};
+use super::table::Table;
+use super::timed::{self, Place, Run, Runs};
+use crate::engine::Engine;
+
+/// What a rank's entry may take, at the 99th percentile, in microseconds.
+const ENTRY_LIMIT: f64 = 50.0;
+
+/// What a cold preparation with a kernel mount may take, in milliseconds.
+const PREPARE_LIMIT: f64 = 8.0;
+
+const ENTRY: &str = "\
+With `OARLOCK_TIMING=1` each rank says how long its entry took: from the container's namespace in hand to being in it, with
+every capability dropped and the environment set. All ranks of all rounds.";
+
+const PREPARE: &str = "\
+Once a node and step: *image* is opening, checking and mounting the image, which runs beside Slurm's own work; *build* is the
+rest, which the ranks wait for. *Image cold*: the image's pages were dropped from the page cache before. *All cold*: the host's
+whole page cache and its inodes were, Oarlock's own programs and Slurm's with them; what is measured then is mostly the disk.";
+
+/// One rank's line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Timing {
+    /// Opening and mounting the image, in milliseconds.
+    image: f64,
+    /// Building the container, in milliseconds.
+    build: f64,
+    /// This rank's entry, in microseconds.
+    entry: f64,
+}
+
+/// Reads `… timing: image 2870 us, build 5184 us, entry 100659 ns`.
+pub(crate) fn parse(line: &str) -> Option<Timing> {
+    let (_, rest) = line.split_once("timing: ")?;
+    let mut parts = rest.trim_end().split(", ");
+    let mut number = |name: &str, unit: &str| -> Option<f64> {
+        let value: u32 = parts
+            .next()?
+            .strip_prefix(name)?
+            .strip_suffix(unit)?
+            .trim()
+            .parse()
+            .ok()?;
+        Some(f64::from(value) / 1000.0)
+    };
+    Some(Timing {
+        image: number("image", "us")?,
+        build: number("build", "us")?,
+        entry: number("entry", "ns")?,
+    })
+}
+
+fn timings(run: &Run) -> Vec<Timing> {
+    run.said.iter().filter_map(|line| parse(line)).collect()
+}
+
+/// Measures entry for these numbers of ranks, and preparation warm and cold.
+pub(crate) fn measure(
+    engine: &Engine,
+    ranks: &[usize],
+    rounds: usize,
+) -> Result<(Section, Section)> {
+    let candidates: Vec<Candidate> = candidates::steps("true", |_| false)
+        .into_iter()
+        .filter(|candidate| [KERNEL, FUSE].contains(&candidate.key))
+        .map(|candidate| Candidate {
+            command: format!("OARLOCK_TIMING=1 {}", candidate.command),
+            ..candidate
+        })
+        .collect();
+    let plan = Plan {
+        rounds,
+        pause: "0.15",
+        keep_words: true,
+    };
+    // Preparation is reported for one rank, whatever entry is asked for.
+    let mut counts = ranks.to_vec();
+    if !counts.contains(&1) {
+        counts.push(1);
+    }
+    let runs = timed::run(engine, Place::Allocation, &candidates, &counts, plan)?;
+    for (candidate, count) in pairs(&candidates, &counts) {
+        if let Some(run) = runs
+            .of(candidate.key, count)
+            .find(|run| timings(run).len() != count)
+        {
+            bail!(
+                "bench: {count} ranks should have said how long they took, {} did; is OARLOCK_TIMING known to what is installed?",
+                timings(run).len()
+            );
+        }
+    }
+    let cold = cold::measure(engine, &candidates, rounds)?;
+    Ok((
+        entry(&candidates, ranks, &runs),
+        prepare(&candidates, &runs, &cold),
+    ))
+}
+
+fn pairs<'a>(
+    candidates: &'a [Candidate],
+    ranks: &'a [usize],
+) -> impl Iterator<Item = (&'a Candidate, usize)> {
+    candidates
+        .iter()
+        .flat_map(|candidate| ranks.iter().map(move |&count| (candidate, count)))
+}
+
+fn entry(candidates: &[Candidate], ranks: &[usize], runs: &Runs) -> Section {
+    let mut table = Table::new(["", "ranks", "measured", "median", "90 %", "99 %"]);
+    let mut targets = Vec::new();
+    for (candidate, count) in pairs(candidates, ranks) {
+        let times: Vec<f64> = runs
+            .of(candidate.key, count)
+            .flat_map(timings)
+            .map(|timing| timing.entry)
+            .collect();
+        let spread = Spread::of(&times);
+        if let Some(spread) = spread {
+            table.row([
+                candidate.name.clone(),
+                count.to_string(),
+                spread.count.to_string(),
+                number(spread.median),
+                number(spread.high),
+                number(spread.tail),
+            ]);
+        }
+        if candidate.key == KERNEL {
+            targets.push(Target::at_most(
+                &format!("entry, {count} a node, 99th percentile: ≤ 50 µs"),
+                ENTRY_LIMIT,
+                spread.map(|spread| spread.tail),
+                " µs",
+            ));
+        }
+    }
+    Section {
+        title: "A rank's entry",
+        method: ENTRY.into(),
+        tables: vec![("Microseconds", table)],
+        targets,
+    }
+}
+
+fn prepare(candidates: &[Candidate], runs: &Runs, cold: &[Cold]) -> Section {
+    let mut table = Table::new(["", "page cache", "measured", "image", "build", "both"]);
+    let mut targets = Vec::new();
+    for candidate in candidates {
+        let warm: Vec<Timing> = runs
+            .of(candidate.key, 1)
+            .filter_map(|run| timings(run).first().copied())
+            .collect();
+        let mut row = |state: &str, times: &[Timing]| -> Option<Spread> {
+            let spread =
+                |part: fn(&Timing) -> f64| Spread::of(&times.iter().map(part).collect::<Vec<_>>());
+            let both = spread(|timing| timing.image + timing.build)?;
+            table.row([
+                candidate.name.clone(),
+                state.to_owned(),
+                both.count.to_string(),
+                spread(|timing| timing.image)?.text(),
+                spread(|timing| timing.build)?.text(),
+                both.text(),
+            ]);
+            Some(both)
+        };
+        row("warm", &warm);
+        for cold in cold.iter().filter(|cold| cold.key == candidate.key) {
+            let both = row(cold.state, &cold.times);
+            if cold.key == KERNEL {
+                targets.push(Target::at_most(
+                    &format!("preparation, kernel mount, {}: ≤ 8 ms", cold.state),
+                    PREPARE_LIMIT,
+                    both.map(|spread| spread.median),
+                    " ms",
+                ));
+            }
+        }
+    }
+    Section {
+        title: "Preparing a node",
+        method: PREPARE.into(),
+        tables: vec![(
+            "Milliseconds, median (10th–90th percentile), one rank",
+            table,
+        )],
+        targets,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Timing, entry, parse, prepare};
+    use crate::bench::candidates::{KERNEL, steps};
+    use crate::bench::cold::Cold;
+    use crate::bench::timed::Runs;
+
+    const LINE: &str = "oarlock: node1: timing: image 2870 us, build 5184 us, entry 40500 ns";
+    const READ: Timing = Timing {
+        image: 2.87,
+        build: 5.184,
+        entry: 40.5,
+    };
+
+    #[test]
+    fn timing_lines_are_read() {
+        assert_eq!(parse(LINE), Some(READ));
+        for bad in [
+            "timing: image 1 us, build 2 us",
+            "timing: image 1 ms, build 2 us, entry 3 ns",
+            "image 1 us, build 2 us, entry 3 ns",
+            "",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_rank_counts_for_entry_and_every_step_for_preparation() {
+        let runs = Runs::read(&format!(
+            "sample 1 kernel 1 0 9\nsaid {LINE}\nsample 1 kernel 4 0 9\n{}",
+            format!("said {LINE}\n").repeat(4)
+        ));
+        let candidates = steps("true", |_| false);
+        let found = entry(&candidates, &[1, 4], &runs);
+        assert!(found.targets.iter().all(|target| target.met));
+        assert_eq!(found.targets.len(), 2);
+        let cold = Cold {
+            key: KERNEL,
+            state: "image cold",
+            times: vec![READ, READ],
+        };
+        let found = prepare(&candidates, &runs, &[cold]);
+        let target = found.targets.first().unwrap();
+        assert_eq!((target.met, target.seen.as_str()), (false, "8.05 ms"));
+    }
+}
