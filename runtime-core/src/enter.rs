@@ -1,8 +1,8 @@
 //! The way of one rank into its container: short, because it runs once a rank.
 //!
 //! The caller is the task itself: the user's ids already, one thread, no
-//! effective capability, but `CAP_SYS_ADMIN`, `CAP_SYS_CHROOT` and `CAP_SETPCAP`
-//! still permitted. Afterwards it has no capability in any set, cannot get one, and
+//! effective capability and none in the bounding set, but `CAP_SYS_ADMIN` and
+//! `CAP_SYS_CHROOT` still permitted. Afterwards it has no capability in any set, cannot get one, and
 //! is in the container's mount namespace; its ids are unchanged.
 
 use std::io;
@@ -70,16 +70,14 @@ pub fn changes(file: &OwnedFd) -> Result<Vec<Change>, EnterError> {
 /// # Errors
 /// [`EnterError::Step`]; the caller must then end without running anything.
 pub fn enter(namespace: &OwnedFd) -> Result<(), EnterError> {
-    sys::credentials::raise(
-        CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT | CapabilitySet::SETPCAP,
-    )
-    .map_err(step("raising the capabilities to enter the container"))?;
+    sys::credentials::raise(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT)
+        .map_err(step("raising the capabilities to enter the container"))?;
     rustix::thread::move_into_link_name_space(
         namespace.as_fd(),
         Some(rustix::thread::LinkNameSpaceType::Mount),
     )
     .map_err(|e| step("entering the container's mount namespace")(e.into()))?;
-    sys::credentials::drop_all().map_err(step("dropping capabilities"))
+    sys::credentials::drop_all_but_bounding().map_err(step("dropping capabilities"))
 }
 
 /// Goes to the working directory: the one asked for, or else where the task was,

@@ -14,6 +14,7 @@ use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
 use crate::apply::known::Known;
 use crate::apply::rootfs::{self, Assembly, Container};
+use crate::apply::survey;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
 use crate::image::source::{self, SourceError};
@@ -77,11 +78,15 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let build = || {
         rootfs::enter_copy_of(None)?;
         let image = ImageMount::new(&opened, method, config, &FileAccess::Own, calls)?;
-        image.read_ahead(request.program.as_deref(), &FileAccess::Own);
         let known = known.to_memory_file().map_err(|error| ApplyError::Step {
             what: "making a memory file",
             error,
         })?;
+        let seconds = config.prepare.timeout;
+        let survey = image
+            .root()
+            .map(|root| survey::start(root, &known, request, &FileAccess::Own, seconds))
+            .transpose()?;
         Assembly {
             image,
             plan: &plan,
@@ -90,6 +95,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
             access: &FileAccess::Own,
             calls,
             known,
+            survey,
         }
         .build()
     };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 use runtime_core::request::Options;
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) options: Option<Options>,
     /// Why the step cannot run; told by a task.
     pub(crate) failure: Option<Failure>,
+    /// How long this task's privileged hook took.
+    pub(crate) privileged: Duration,
     /// Tasks of this node that have ended.
     pub(crate) ended: u32,
     /// Tasks of this node.
@@ -40,6 +43,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     asked: false,
     options: None,
     failure: None,
+    privileged: Duration::ZERO,
     ended: 0,
     tasks: 0,
 });

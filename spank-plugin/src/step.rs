@@ -1,6 +1,6 @@
 //! What Slurm says of this step, as a request to `oarlock-prepare`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use runtime_core::path::HostPath;
@@ -63,14 +63,14 @@ pub(crate) fn mpi_directories(environment: &[OsString]) -> Vec<HostPath> {
     MPI_DIRECTORIES
         .iter()
         .filter_map(|name| {
-            let value = variable(environment, name)?;
-            HostPath::new(std::ffi::OsStr::from_bytes(value)).ok()
+            let value = variable(environment, OsStr::new(name))?;
+            HostPath::new(OsStr::from_bytes(value)).ok()
         })
         .collect()
 }
 
 /// A variable's value in a list of `NAME=value`.
-pub(crate) fn variable<'a>(environment: &'a [OsString], name: &str) -> Option<&'a [u8]> {
+pub(crate) fn variable<'a>(environment: &'a [OsString], name: &OsStr) -> Option<&'a [u8]> {
     environment.iter().find_map(|entry| {
         entry
             .as_bytes()

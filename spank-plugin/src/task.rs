@@ -1,6 +1,6 @@
 //! One rank's way into the container, in slurmstepd's child.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
@@ -17,13 +17,21 @@ use crate::state::{HANDOFF, state};
 use crate::step;
 
 /// As root, before the task becomes the user: tells `oarlock-prepare` where the
-/// task is, and lets the task keep what it needs to enter.
+/// task is, gives up what no later program may have, and lets the task keep what
+/// it needs to enter.
+///
+/// The bounding set goes here, not on the way in: Slurm is still starting the
+/// other ranks, and nobody waits.
 pub(crate) fn privileged() -> Result<(), Failure> {
     let Some(handoff) = HANDOFF.get() else {
         return Ok(());
     };
+    let begun = Instant::now();
     handoff.send_namespace()?;
-    credentials::keep_permitted().map_err(|e| Failure::new("keeping the right to enter", e))
+    credentials::drop_bounding_set().map_err(|e| Failure::new("dropping the bounding set", e))?;
+    credentials::keep_permitted().map_err(|e| Failure::new("keeping the right to enter", e))?;
+    state().privileged = begun.elapsed();
+    Ok(())
 }
 
 /// What a task may do after the hook.
@@ -102,7 +110,7 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
         mpi: step::mpi_directories(&environment),
     };
     let answer = handoff.go(&start)?;
-    let begun = Instant::now();
+    let begun = Clock::start();
     let (times, namespace, changes) = match answer {
         Some(Answer::Container {
             times,
@@ -124,51 +132,74 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
         }
     };
     let changes = enter::changes(&changes)?;
-    let home = step::variable(&environment, "HOME").map(|h| Path::new(OsStr::from_bytes(h)));
+    let home =
+        step::variable(&environment, OsStr::new("HOME")).map(|h| Path::new(OsStr::from_bytes(h)));
     let asked = state().options.as_ref().and_then(|o| o.workdir.clone());
     enter::enter(&namespace)?;
     enter::change_directory(asked.as_ref(), cwd.as_ref(), home)?;
     drop(namespace);
-    set_environment(spank, &changes, &environment, asked.is_some());
-    if step::variable(&environment, "OARLOCK_TIMING").is_some() {
-        tell_times(times, begun);
+    set_environment(spank, &changes, &environment);
+    if step::variable(&environment, OsStr::new("OARLOCK_TIMING")).is_some() {
+        tell_times(times, &begun);
     }
     Ok(())
 }
 
-fn set_environment(
-    spank: Spank,
-    changes: &[Change],
-    environment: &[std::ffi::OsString],
-    moved: bool,
-) {
+/// Each variable costs some ten microseconds in Slurm: what stays as it is is
+/// left alone.
+fn set_environment(spank: Spank, changes: &[Change], environment: &[OsString]) {
+    let set = |name: &OsStr, value: &OsStr| {
+        let now = step::variable(environment, name);
+        if now != Some(value.as_bytes())
+            && let Err(refused) = spank.set_variable(name, value)
+        {
+            failure::tell(&format!(
+                "variable {}: {}",
+                name.to_string_lossy(),
+                refused.0
+            ));
+        }
+    };
     for change in changes {
         match change {
-            Change::Set(name, value) => {
-                if let Err(refused) = spank.set_variable(name, value) {
-                    failure::tell(&format!(
-                        "variable {}: {}",
-                        name.to_string_lossy(),
-                        refused.0
-                    ));
-                }
-            }
+            Change::Set(name, value) => set(name, value),
             Change::Unset(name) => spank.remove_variable(name),
         }
     }
-    if (moved || step::variable(environment, "PWD").is_some())
-        && let Ok(here) = std::env::current_dir()
-    {
-        let _ = spank.set_variable(OsStr::new("PWD"), here.as_os_str());
+    if let Ok(here) = std::env::current_dir() {
+        set(OsStr::new("PWD"), here.as_os_str());
     }
 }
 
 /// For measuring: `OARLOCK_TIMING` in the job's environment.
-fn tell_times(times: Times, begun: Instant) {
+fn tell_times(times: Times, begun: &Clock) {
     failure::tell(&format!(
-        "timing: image {} us, build {} us, entry {} ns",
+        "timing: image {} us, build {} us, privileged {} ns, entry {} ns, processor {} ns",
         times.image,
         times.build,
-        begun.elapsed().as_nanos()
+        state().privileged.as_nanos(),
+        begun.wall.elapsed().as_nanos(),
+        Clock::processor_time().saturating_sub(begun.processor),
     ));
+}
+
+/// When a rank's entry began, by the clock and by its own processor time.
+struct Clock {
+    wall: Instant,
+    processor: i128,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            wall: Instant::now(),
+            processor: Self::processor_time(),
+        }
+    }
+
+    /// Nanoseconds that this thread has run.
+    fn processor_time() -> i128 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    }
 }

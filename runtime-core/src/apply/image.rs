@@ -1,14 +1,14 @@
 //! Mounting an image, by the way that trust allows.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::fuse::{self, Attached};
-use super::{ApplyError, FileAccess, binds, step, warm};
+use super::{ApplyError, FileAccess, binds, step};
 use crate::config::SiteConfig;
 use crate::image::source::{Layout, Source};
 use crate::image::trust::Method;
@@ -33,8 +33,7 @@ enum Way {
     /// opened again and must be the same.
     Directory {
         path: PathBuf,
-        device: u64,
-        inode: u64,
+        seen: OwnedFd,
         tree: Option<Detached>,
     },
     /// The kernel's squashfs; the device is held until the mount has it.
@@ -121,32 +120,30 @@ impl ImageMount {
         }))
     }
 
-    /// Starts reading what the first rank will need, where the image is mounted
-    /// already.
-    pub fn read_ahead(&self, program: Option<&OsStr>, access: &FileAccess) {
-        if let Way::Kernel {
-            made: Detached::Made(root),
-            ..
-        }
-        | Way::Fuse {
-            made: Detached::Made(root),
-            ..
-        } = &self.0
-        {
-            warm::start(root.as_fd(), program, access);
+    /// The image's root, where it can be looked at before it is attached.
+    #[must_use]
+    pub fn root(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            Way::Directory { seen, .. } => Some(seen.as_fd()),
+            Way::Kernel {
+                made: Detached::Made(root),
+                ..
+            }
+            | Way::Fuse {
+                made: Detached::Made(root),
+                ..
+            } => Some(root.as_fd()),
+            Way::Kernel { .. } | Way::Fuse { .. } => None,
         }
     }
 
     fn directory(source: &Source) -> Result<Self, ApplyError> {
-        let what = "looking at the image's directory";
-        let stat = rustix::fs::fstat(&source.fd).map_err(|e| step(what)(e.into()))?;
         let path = sys::mount::descriptor_path(source.fd.as_fd());
-        let path =
-            rustix::fs::readlink(path.as_str(), Vec::new()).map_err(|e| step(what)(e.into()))?;
+        let path = rustix::fs::readlink(path.as_str(), Vec::new())
+            .map_err(|e| step("looking at the image's directory")(e.into()))?;
         Ok(Self(Way::Directory {
             path: OsString::from_vec(path.into_bytes()).into(),
-            device: stat.st_dev,
-            inode: stat.st_ino,
+            seen: copy(source)?,
             tree: None,
         }))
     }
@@ -157,28 +154,24 @@ impl ImageMount {
     /// # Errors
     /// [`ApplyError::Step`], also where the directory is another one by now.
     pub fn open_directory(&mut self, access: &FileAccess, calls: Calls) -> Result<(), ApplyError> {
-        let Way::Directory {
-            path,
-            device,
-            inode,
-            tree,
-        } = &mut self.0
-        else {
+        let Way::Directory { path, seen, tree } = &mut self.0 else {
             return Ok(());
         };
-        let fd = access
+        let opened = access
             .with(|| binds::open_source(path))
             .and_then(|opened| opened)
             .map_err(step("opening the image's directory"))?;
-        let stat = rustix::fs::fstat(&fd)
-            .map_err(|e| step("looking at the image's directory")(e.into()))?;
-        if (stat.st_dev, stat.st_ino) != (*device, *inode) {
-            return Err(step(
-                "the image's directory was replaced while it was opened",
-            )(io::ErrorKind::NotFound.into()));
+        let id = |fd: &OwnedFd| {
+            rustix::fs::fstat(fd)
+                .map(|stat| (stat.st_dev, stat.st_ino))
+                .map_err(|e| step("looking at the image's directory")(e.into()))
+        };
+        if id(&opened)? != id(seen)? {
+            let replaced = step("the image's directory was replaced while it was opened");
+            return Err(replaced(io::ErrorKind::NotFound.into()));
         }
-        *tree =
-            Some(Detached::bind(fd, IMAGE, calls).map_err(step("binding the image's directory"))?);
+        let bound = Detached::bind(opened, IMAGE, calls);
+        *tree = Some(bound.map_err(step("binding the image's directory"))?);
         Ok(())
     }
 

@@ -85,8 +85,15 @@ pub enum ApplyError {
         problem: TargetProblem,
     },
     /// The unprivileged survey of the image failed.
-    #[error("reading the image's passwd and environment failed (code {0})")]
-    Survey(i32),
+    #[error(
+        "the process that reads the image's passwd and group ended early; is the image damaged?"
+    )]
+    Survey,
+    /// The image's environment scripts failed in the image's shell.
+    #[error(
+        "the image's environment scripts (/.singularity.d/env/*.sh) failed in its own /bin/sh; try them one by one in a copy of the image"
+    )]
+    Scripts,
 }
 
 /// Why a target cannot be mounted on.

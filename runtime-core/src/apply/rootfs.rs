@@ -8,7 +8,7 @@
 //! alone: when the last rank and descriptor go, all of it goes.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use super::filesystem::{Calls, Detached, Filesystem};
 use super::image::{ImageMount, explain_lookup};
 use super::points::{self, Kind, LastLink};
 use super::scripts;
-use super::survey::{self, Found};
+use super::survey::{self, Surveyed};
 use super::{ApplyError, FileAccess, step};
 use crate::config::SiteConfig;
 use crate::path::ContainerPath;
@@ -31,6 +31,9 @@ use crate::sys::mount::{self, Attributes};
 /// Where the scratch tmpfs is put, in the container's own namespace: a directory
 /// that every Linux has.
 const SCRATCH: &str = "/tmp";
+
+/// No generated file is longer, in bytes.
+const MAX_GENERATED: u64 = 8 << 20;
 
 pub(super) const TMPFS: Attributes = Attributes {
     read_only: false,
@@ -56,6 +59,8 @@ pub struct Assembly<'a> {
     pub calls: Calls,
     /// What the survey will need, from [`super::known::Known`].
     pub known: OwnedFd,
+    /// The survey, where it could be started early.
+    pub survey: Option<survey::Pending>,
 }
 
 /// A finished container.
@@ -85,6 +90,15 @@ pub fn enter_copy_of(task: Option<BorrowedFd<'_>>) -> Result<(), ApplyError> {
     mount::receive_only_from_host().map_err(step("separating the mount namespace from the host's"))
 }
 
+/// The scratch tmpfs, and what is in it.
+struct Site {
+    scratch: OwnedFd,
+    image: OwnedFd,
+    image_place: Vec<u8>,
+    skeleton: OwnedFd,
+    root_point: OwnedFd,
+}
+
 impl Assembly<'_> {
     /// Builds the container; this process ends up in it.
     ///
@@ -94,71 +108,31 @@ impl Assembly<'_> {
         self.image.open_directory(self.access, self.calls)?;
         let opened = binds::open_sources(self.plan, self.access, self.calls)?;
         let devices = devices::open_devices(self.plan, self.calls)?;
+        let (plan, request, access, calls) = (self.plan, self.request, self.access, self.calls);
 
-        let scratch = mount::open_place(Path::new(SCRATCH)).map_err(step("opening /tmp"))?;
-        tmpfs("a scratch tmpfs", "8m", self.calls)?.attach(scratch.as_fd())?;
-        let scratch =
-            mount::open_place(Path::new(SCRATCH)).map_err(step("opening the scratch tmpfs"))?;
-        let image_point = make_directory(&scratch, "image")?;
-        let skeleton = make_directory(&scratch, "skeleton")?;
-        let root_point = make_directory(&scratch, "root")?;
+        let (site, survey) = self.make_site()?;
+        let surveyed = survey.wait()?;
+        let generated = show_generated(&site, &surveyed, calls)?;
 
-        let (config, access) = (self.config, self.access);
-        let (plan, request, calls) = (self.plan, self.request, self.calls);
-        let image_path = Path::new(SCRATCH).join("image");
-        self.image
-            .attach(&image_point, &image_path, config, access)?;
-        let image =
-            mount::open_place(&image_path).map_err(|e| explain_lookup("opening the image", e))?;
-        let image_place = place_of(&image)?;
-
-        let changes = memory_file("oarlock-environment")?;
-        let files = survey::Files {
-            passwd: new_file(&scratch, "passwd")?,
-            group: new_file(&scratch, "group")?,
-            changes: changes.try_clone().map_err(step("copying a descriptor"))?,
-        };
-        let found = survey::look(&image, &self.known, &files, request, access)?;
-        drop(files);
-        let generated = open_generated(found, calls)?;
-
-        let ensure = |path: &ContainerPath, kind, last| {
-            points::ensure(
-                image.as_fd(),
-                &image_place,
-                skeleton.as_fd(),
-                path,
-                kind,
-                last,
-            )
-        };
-        let mut made = ensure_known(&ensure, "/dev", Kind::Directory)?;
+        let mut made = site.ensure_known("/dev", Kind::Directory)?;
         for (target, _) in &generated {
-            made |= ensure_known(&ensure, target, Kind::File)?;
+            made |= site.ensure_known(target, Kind::File)?;
         }
         let mut usable = Vec::new();
         for bind in opened {
-            if binds::is_below_another(bind.mount, &plan.mounts) {
-                usable.push(bind);
-                continue;
-            }
-            match ensure(&bind.mount.target, bind.kind, binds::last_link(&bind)) {
-                Ok(new) => {
-                    made |= new;
-                    usable.push(bind);
+            if !binds::is_below_another(bind.mount, &plan.mounts) {
+                match site.ensure(&bind.mount.target, bind.kind, binds::last_link(&bind)) {
+                    Ok(new) => made |= new,
+                    Err(error) => {
+                        refuse_target(&bind, error)?;
+                        continue;
+                    }
                 }
-                Err(error) => refuse_target(&bind, error)?,
             }
+            usable.push(bind);
         }
 
-        let root = if made {
-            overlay(calls)?.attach(root_point.as_fd())?;
-            mount::open_place(&Path::new(SCRATCH).join("root"))
-                .map_err(step("opening the new root"))?
-        } else {
-            image
-        };
-
+        let root = site.root(made, calls)?;
         devices::attach_device_tree(&root, devices, calls)?;
         for (target, tree) in generated {
             let path = known_path(target)?;
@@ -171,16 +145,104 @@ impl Assembly<'_> {
         }
 
         mount::pivot_into(root.as_fd()).map_err(step("changing to the new root"))?;
-        if found.scripts {
-            scripts::run_scripts(&changes, request, access)?;
+        if surveyed.scripts {
+            scripts::run_scripts(&surveyed.changes, request, access)?;
         }
         let namespace =
             mount::open_own_namespace().map_err(step("opening the container's namespace"))?;
         Ok(Container {
             namespace,
-            changes: changes.into(),
+            changes: surveyed.changes.into(),
         })
     }
+
+    /// Covers /tmp by the scratch tmpfs, and attaches the image in it.
+    fn make_site(self) -> Result<(Site, survey::Pending), ApplyError> {
+        let scratch = mount::open_place(Path::new(SCRATCH)).map_err(step("opening /tmp"))?;
+        tmpfs("a scratch tmpfs", "8m", self.calls)?.attach(scratch.as_fd())?;
+        let scratch =
+            mount::open_place(Path::new(SCRATCH)).map_err(step("opening the scratch tmpfs"))?;
+        let point = make_directory(&scratch, "image")?;
+        let place = Path::new(SCRATCH).join("image");
+        self.image
+            .attach(&point, &place, self.config, self.access)?;
+        let image =
+            mount::open_place(&place).map_err(|e| explain_lookup("opening the image", e))?;
+        let survey = match self.survey {
+            Some(pending) => pending,
+            None => {
+                let seconds = self.config.prepare.timeout;
+                survey::start(
+                    image.as_fd(),
+                    &self.known,
+                    self.request,
+                    self.access,
+                    seconds,
+                )?
+            }
+        };
+        let site = Site {
+            image_place: place_of(&image)?,
+            image,
+            skeleton: make_directory(&scratch, "skeleton")?,
+            root_point: make_directory(&scratch, "root")?,
+            scratch,
+        };
+        Ok((site, survey))
+    }
+}
+
+impl Site {
+    fn ensure(&self, path: &ContainerPath, kind: Kind, last: LastLink) -> io::Result<bool> {
+        let (image, skeleton) = (self.image.as_fd(), self.skeleton.as_fd());
+        points::ensure(image, &self.image_place, skeleton, path, kind, last)
+    }
+
+    fn ensure_known(&self, path: &'static str, kind: Kind) -> Result<bool, ApplyError> {
+        self.ensure(&known_path(path)?, kind, LastLink::Follow)
+            .map_err(|e| explain_lookup(path, e))
+    }
+
+    /// The new root: the image, under the skeleton if there is anything in it.
+    fn root(&self, made: bool, calls: Calls) -> Result<OwnedFd, ApplyError> {
+        if !made {
+            return self.image.try_clone().map_err(step("copying a descriptor"));
+        }
+        overlay(calls)?.attach(self.root_point.as_fd())?;
+        mount::open_place(&Path::new(SCRATCH).join("root")).map_err(step("opening the new root"))
+    }
+}
+
+/// The files that the survey wrote, copied to where they can be bound from. Root
+/// copies bytes and reads none.
+fn show_generated(
+    site: &Site,
+    surveyed: &Surveyed,
+    calls: Calls,
+) -> Result<Vec<(&'static str, Detached)>, ApplyError> {
+    let files = [
+        (&surveyed.passwd, "passwd", "/etc/passwd"),
+        (&surveyed.group, "group", "/etc/group"),
+    ];
+    let mut list = Vec::new();
+    for (file, name, target) in files {
+        let Some(mut from) = file.as_ref() else {
+            continue;
+        };
+        let mut to = new_file(&site.scratch, name)?;
+        from.rewind()
+            .and_then(|()| io::copy(&mut from.take(MAX_GENERATED), &mut to))
+            .map_err(step("copying a generated file"))?;
+        let place = open_source(&Path::new(SCRATCH).join(name));
+        let attributes = Attributes {
+            read_only: true,
+            noexec: true,
+            ..TMPFS
+        };
+        let tree = place.and_then(|place| Detached::bind(place, attributes, calls));
+        list.push((target, tree.map_err(step("binding a generated file"))?));
+    }
+    Ok(list)
 }
 
 pub(super) fn tmpfs(what: &'static str, size: &str, calls: Calls) -> Result<Detached, ApplyError> {
@@ -224,38 +286,6 @@ pub(super) fn known_path(path: &'static str) -> Result<ContainerPath, ApplyError
     })
 }
 
-fn ensure_known(
-    ensure: &impl Fn(&ContainerPath, Kind, LastLink) -> io::Result<bool>,
-    path: &'static str,
-    kind: Kind,
-) -> Result<bool, ApplyError> {
-    ensure(&known_path(path)?, kind, LastLink::Follow).map_err(|e| explain_lookup(path, e))
-}
-
-/// The files that the survey wrote, as binds.
-fn open_generated(found: Found, calls: Calls) -> Result<Vec<(&'static str, Detached)>, ApplyError> {
-    let mut list = Vec::new();
-    for (wanted, name, target) in [
-        (found.passwd, "passwd", "/etc/passwd"),
-        (found.group, "group", "/etc/group"),
-    ] {
-        if wanted {
-            let path = Path::new(SCRATCH).join(name);
-            let fd = open_source(&path).map_err(step("opening a generated file"))?;
-            let attributes = Attributes {
-                read_only: true,
-                noexec: true,
-                ..TMPFS
-            };
-            list.push((
-                target,
-                Detached::bind(fd, attributes, calls).map_err(step("binding a generated file"))?,
-            ));
-        }
-    }
-    Ok(list)
-}
-
 pub(super) fn make_directory(at: &OwnedFd, name: &str) -> Result<OwnedFd, ApplyError> {
     rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755))
         .and_then(|()| {
@@ -274,12 +304,6 @@ pub(super) fn new_file(at: &OwnedFd, name: &str) -> Result<File, ApplyError> {
     rustix::fs::openat(at, name, flags, Mode::from_raw_mode(0o644))
         .map(File::from)
         .map_err(|e| step("making a file in the scratch tmpfs")(e.into()))
-}
-
-fn memory_file(name: &str) -> Result<File, ApplyError> {
-    crate::sys::ipc::memory_file(name, b"")
-        .map(File::from)
-        .map_err(step("making a memory file"))
 }
 
 fn place_of(fd: &OwnedFd) -> Result<Vec<u8>, ApplyError> {

@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::inside::has_locale;
-use super::survey::in_child;
-use super::{ApplyError, FileAccess};
+use super::survey::become_user;
+use super::{ApplyError, FileAccess, step};
 use crate::environment;
 use crate::request::Request;
 use crate::sys;
@@ -38,17 +38,23 @@ pub(super) fn has_scripts(image: BorrowedFd<'_>) -> bool {
 /// of the node, and writes the changes. This process is in the container.
 ///
 /// # Errors
-/// [`ApplyError::Survey`].
+/// [`ApplyError::Scripts`].
 pub(super) fn run_scripts(
     changes: &File,
     request: &Request,
     access: &FileAccess,
 ) -> Result<(), ApplyError> {
-    let code = in_child(access, || run_in_child(changes, request))?;
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(ApplyError::Survey(code))
+    let what = "running the image's environment scripts";
+    let mut child = sys::process::fork(|| {
+        let done = sys::process::die_with_parent()
+            .and_then(|()| become_user(access))
+            .and_then(|()| run_in_child(changes, request));
+        u8::from(done.is_err())
+    })
+    .map_err(step(what))?;
+    match child.wait().map_err(step(what))? {
+        0 => Ok(()),
+        _ => Err(ApplyError::Scripts),
     }
 }
 
@@ -58,7 +64,7 @@ const SOURCE_ALL: &str = "exec 3>&1 >/dev/null 2>&1\n\
     for f in /.singularity.d/env/*.sh; do [ -f \"$f\" ] && . \"$f\"; done\n\
     export -p >&3\n";
 
-fn run_in_child(changes: &File, request: &Request) -> io::Result<i32> {
+fn run_in_child(changes: &File, request: &Request) -> io::Result<()> {
     let root = sys::mount::open_place(std::path::Path::new("/"))?;
     let given = script_environment(&request.environment);
     let output = run_shell(&given)?;
@@ -76,8 +82,7 @@ fn run_in_child(changes: &File, request: &Request) -> io::Result<i32> {
     });
     let mut changes = changes;
     changes.rewind()?;
-    changes.write_all(&environment::encode(&list))?;
-    Ok(0)
+    changes.write_all(&environment::encode(&list))
 }
 
 /// The scripts see what always comes from the job, and a plain PATH: what they

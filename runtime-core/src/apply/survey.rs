@@ -2,124 +2,157 @@
 //! environment scripts.
 //!
 //! All of that is content that a user may have written, so it is read by a child
-//! that has become the user for good. The child writes its results into files
-//! that its parent opened and never reads; ranks read them, as the user.
+//! that has become the user for good. The child writes its results into memory
+//! files, which its parent carries and never reads.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use super::inside::{has_locale, read_in};
 use super::known::Known;
 use super::scripts::has_scripts;
-use super::{ApplyError, FileAccess, step};
+use super::{ApplyError, FileAccess, step, warm};
 use crate::environment;
 use crate::plan::identity;
 use crate::request::Request;
 use crate::sys;
 
-// Exit codes of the child: bits of what it found.
-const HAS_PASSWD: i32 = 1;
+// The survey's one byte: bits of what it found.
+const HAS_PASSWD: u8 = 1;
+const HAS_GROUP: u8 = 2;
+const HAS_SCRIPTS: u8 = 4;
 
-const HAS_GROUP: i32 = 2;
+/// Where the survey writes: memory files.
+#[derive(Debug)]
+struct Files {
+    passwd: File,
+    group: File,
+    changes: File,
+}
 
-const HAS_SCRIPTS: i32 = 4;
+/// A survey that is under way.
+#[derive(Debug)]
+pub struct Pending {
+    done: OwnedFd,
+    files: Files,
+}
 
-const FAILED: i32 = 64;
-
-/// What the child found, by its exit code alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// A passwd file was written.
-    pub passwd: bool,
-    /// A group file was written.
-    pub group: bool,
-    /// The image has environment scripts; the changes are not written yet.
+/// What a survey found.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// The passwd file to show, where the image's own does not do.
+    pub passwd: Option<File>,
+    /// The group file to show, where the image's own does not do.
+    pub group: Option<File>,
+    /// The environment's changes; written already unless there are `scripts`.
+    pub changes: File,
+    /// Whether the image has environment scripts.
     pub scripts: bool,
 }
 
-/// Where the child writes.
-#[derive(Debug)]
-pub struct Files {
-    /// The passwd file to show.
-    pub passwd: File,
-    /// The group file to show.
-    pub group: File,
-    /// The environment's changes.
-    pub changes: File,
+/// Becomes the user for good, in a child.
+pub(super) fn become_user(access: &FileAccess) -> io::Result<()> {
+    sys::process::be_killable_when_memory_is_short()?;
+    match access {
+        FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups),
+        // In a user namespace of ours: no capability there either.
+        FileAccess::Own => sys::credentials::drop_all(),
+    }
 }
 
-/// Runs `work` in a child that has the user's rights and no others.
-pub(super) fn in_child(
-    access: &FileAccess,
-    work: impl FnOnce() -> io::Result<i32>,
-) -> Result<i32, ApplyError> {
-    let mut child = sys::process::fork(|| {
-        let code = sys::process::die_with_parent()
-            .and_then(|()| sys::process::be_killable_when_memory_is_short())
-            .and_then(|()| match access {
-                FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups),
-                // In a user namespace of ours: no capability there either.
-                FileAccess::Own => sys::credentials::drop_all(),
-            })
-            .and_then(|()| work());
-        code.ok()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(64)
-    })
-    .map_err(step("starting the survey of the image"))?;
-    child
-        .wait()
-        .map_err(step("waiting for the survey of the image"))
-}
-
-/// Looks at the image, and writes what can be written without running its
-/// scripts.
+/// Starts looking at the image behind `root`, and then reading ahead, beside
+/// whatever the caller goes on to do; it ends by itself within `seconds`.
 ///
 /// # Errors
-/// [`ApplyError::Survey`].
-pub fn look(
-    image: &OwnedFd,
+/// [`ApplyError::Step`].
+pub fn start(
+    root: BorrowedFd<'_>,
     known: &OwnedFd,
-    files: &Files,
     request: &Request,
     access: &FileAccess,
-) -> Result<Found, ApplyError> {
-    let code = in_child(access, || look_in_child(image, known, files, request))?;
-    if code >= FAILED {
-        return Err(ApplyError::Survey(code));
-    }
-    Ok(Found {
-        passwd: code & HAS_PASSWD != 0,
-        group: code & HAS_GROUP != 0,
-        scripts: code & HAS_SCRIPTS != 0,
-    })
+    seconds: u32,
+) -> Result<Pending, ApplyError> {
+    let what = "starting the survey of the image";
+    let file = |name| {
+        sys::ipc::memory_file(name, b"")
+            .map(File::from)
+            .map_err(step(what))
+    };
+    let files = Files {
+        passwd: file("oarlock-passwd")?,
+        group: file("oarlock-group")?,
+        changes: file("oarlock-environment")?,
+    };
+    let (done, say) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|e| step(what)(e.into()))?;
+    let survey = || {
+        sys::process::end_after(seconds);
+        let Ok(found) = look(root, known, &files, request) else {
+            return 1;
+        };
+        if rustix::io::write(&say, &[found]) != Ok(1) {
+            return 1;
+        }
+        warm::read_ahead(root, request.program.as_deref());
+        0
+    };
+    sys::process::fork_orphan(|| become_user(access), survey).map_err(step(what))?;
+    drop(say);
+    Ok(Pending { done, files })
 }
 
-fn look_in_child(
-    image: &OwnedFd,
+impl Pending {
+    /// Waits for the findings; the reading ahead goes on.
+    ///
+    /// # Errors
+    /// [`ApplyError::Survey`] where the survey ended without any.
+    pub fn wait(self) -> Result<Surveyed, ApplyError> {
+        let mut found = [0];
+        let have = rustix::io::retry_on_intr(|| rustix::io::read(&self.done, &mut found));
+        if have != Ok(1) {
+            return Err(ApplyError::Survey);
+        }
+        let [found] = found;
+        let Files {
+            passwd,
+            group,
+            changes,
+        } = self.files;
+        Ok(Surveyed {
+            passwd: (found & HAS_PASSWD != 0).then_some(passwd),
+            group: (found & HAS_GROUP != 0).then_some(group),
+            changes,
+            scripts: found & HAS_SCRIPTS != 0,
+        })
+    }
+}
+
+/// In the child.
+fn look(
+    image: BorrowedFd<'_>,
     known: &OwnedFd,
     files: &Files,
     request: &Request,
-) -> io::Result<i32> {
+) -> io::Result<u8> {
     let known = Known::read(known)?;
     let mut code = 0;
-    let image_passwd = read_in(image.as_fd(), "etc/passwd");
+    let image_passwd = read_in(image, "etc/passwd");
     if let Some(text) = identity::passwd_with(&image_passwd, request.identity.uid, &known.passwd) {
         files.passwd.write_all_at(&text, 0)?;
         code |= HAS_PASSWD;
     }
-    if let Some(text) = identity::group_with(&read_in(image.as_fd(), "etc/group"), &known.groups) {
+    if let Some(text) = identity::group_with(&read_in(image, "etc/group"), &known.groups) {
         files.group.write_all_at(&text, 0)?;
         code |= HAS_GROUP;
     }
-    if has_scripts(image.as_fd()) {
+    if has_scripts(image) {
         code |= HAS_SCRIPTS;
     } else {
         let changes =
             environment::changes(&request.environment, &known.image_environment(), |name| {
-                has_locale(image.as_fd(), name)
+                has_locale(image, name)
             });
         files
             .changes

@@ -2,9 +2,8 @@
 //!
 //! A file system that has just been mounted has nothing in the page cache, and
 //! the first rank would wait while its loader and C library are decompressed.
-//! There is time before that rank exists, so a child reads them meanwhile. It is
-//! the user (the image is content that a user may have written), it may fail at
-//! any step, and nobody waits for it.
+//! There is time before that rank exists, so the survey's child, which is the
+//! user, reads them meanwhile. It may fail at any step, and nobody waits for it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,7 +13,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::FileAccess;
 use super::inside::open_in;
 use crate::environment::DEFAULT_PATH;
 use crate::sys;
@@ -22,25 +20,8 @@ use crate::sys;
 /// No more of one file is read, in bytes: a program may be gigabytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Starts reading; a failure is no matter.
-pub(super) fn start(image: BorrowedFd<'_>, program: Option<&OsStr>, access: &FileAccess) {
-    let become_reader = || {
-        sys::process::be_killable_when_memory_is_short()?;
-        match access {
-            FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups),
-            FileAccess::Own => sys::credentials::drop_all(),
-        }
-    };
-    let read = || {
-        read_ahead(image, program);
-        0
-    };
-    if let Err(error) = sys::process::fork_orphan(become_reader, read) {
-        tracing::debug!(%error, "nothing is read ahead");
-    }
-}
-
-fn read_ahead(image: BorrowedFd<'_>, program: Option<&OsStr>) {
+/// Reads; a failure is no matter.
+pub(super) fn read_ahead(image: BorrowedFd<'_>, program: Option<&OsStr>) {
     // Ranks without a known program still have a shell or a C library.
     let program = program
         .and_then(|name| find(image, name))

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::{self, Assembly, Container};
+use crate::apply::survey;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
 use crate::plan::{self, NodeFacts};
@@ -60,6 +61,8 @@ pub struct Work<'a> {
     pub calls: Calls,
     /// What the survey will need.
     pub known: OwnedFd,
+    /// The survey of the image, where it could be started early.
+    pub survey: Option<survey::Pending>,
     /// The task's mount namespace.
     pub namespace: OwnedFd,
 }
@@ -142,6 +145,7 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         access: &access,
         calls: work.calls,
         known: work.known,
+        survey: work.survey,
     }
     .build()
 }

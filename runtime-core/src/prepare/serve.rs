@@ -17,6 +17,7 @@ use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::Container;
+use crate::apply::survey;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, SiteConfig};
 use crate::image::trust;
@@ -58,6 +59,7 @@ fn step(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
 struct Ready {
     opened: Opened,
     mount: ImageMount,
+    survey: Option<survey::Pending>,
 }
 
 /// Serves one node of one step. The exit code is 0 where every rank was given a
@@ -121,7 +123,11 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
             prepare_image(request, start.cwd.as_ref(), &config, calls)
         })?,
     };
-    let Ready { opened, mount } = ready;
+    let Ready {
+        opened,
+        mount,
+        survey,
+    } = ready;
     let facts = NodeFacts {
         home: opened.home,
         cwd: start.cwd,
@@ -135,6 +141,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         facts,
         calls,
         known: opened.known,
+        survey,
         namespace,
     };
     let container = builder::build(work, deadline).map_err(Failure::from)?;
@@ -178,8 +185,20 @@ fn prepare_image(
                 error,
             }
         })?;
-    mount.read_ahead(request.program.as_deref(), &access);
-    Ok(Ready { opened, mount })
+    // The image can be read while slurmstepd goes on.
+    let survey = mount
+        .root()
+        .map(|root| survey::start(root, &opened.known, request, &access, seconds))
+        .transpose()
+        .map_err(|error| Failure::Image {
+            image: image.clone(),
+            error,
+        })?;
+    Ok(Ready {
+        opened,
+        mount,
+        survey,
+    })
 }
 
 const MOUNT: Option<LinkNameSpaceType> = Some(LinkNameSpaceType::Mount);

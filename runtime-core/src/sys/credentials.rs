@@ -24,6 +24,14 @@ pub fn drop_all() -> io::Result<()> {
         }
         drop_bounding_set()?;
     }
+    drop_all_but_bounding()
+}
+
+/// As [`drop_all`], for a caller that has emptied the bounding set before.
+///
+/// # Errors
+/// What the kernel said; the caller must then not run anything.
+pub fn drop_all_but_bounding() -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
     rustix::thread::set_capabilities(
@@ -50,7 +58,13 @@ pub fn raise(wanted: CapabilitySet) -> io::Result<()> {
 }
 
 /// Empties the bounding set, up to the last capability this kernel knows.
-fn drop_bounding_set() -> io::Result<()> {
+///
+/// `PR_CAPBSET_DROP`, prctl(2): one call and one new set of credentials a
+/// capability, the dearest part of giving up privilege.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`.
+pub fn drop_bounding_set() -> io::Result<()> {
     for capability in 0..64 {
         // Dropping makes a new set of credentials each time, asking does not:
         // what is not there (in a container, say) is not dropped again.
@@ -70,7 +84,7 @@ fn drop_bounding_set() -> io::Result<()> {
 }
 
 /// Permitted capabilities survive the coming change of user id; they are not
-/// effective after it. `PR_SET_KEEPCAPS`, prctl(2).
+/// effective after it, and execve(2) takes them. `PR_SET_KEEPCAPS`, prctl(2).
 ///
 /// # Errors
 /// What the kernel said.

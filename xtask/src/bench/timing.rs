@@ -20,7 +20,9 @@ const PREPARE_LIMIT: f64 = 8.0;
 
 const ENTRY: &str = "\
 With `OARLOCK_TIMING=1` each rank says how long its entry took: from the container's namespace in hand to being in it, with
-every capability dropped and the environment set. All ranks of all rounds.";
+every capability dropped and the environment set. All ranks of all rounds. *Processor* is the time that the rank itself ran: on
+few cores, many ranks are interrupted by each other while the clock goes on. *Privileged* is the plugin's other hook in the
+rank, which empties the capability bounding set while Slurm still starts other ranks.";
 
 const PREPARE: &str = "\
 Once a node and step: *image* is opening, checking and mounting the image, which runs beside Slurm's own work; *build* is the
@@ -34,11 +36,15 @@ pub(crate) struct Timing {
     image: f64,
     /// Building the container, in milliseconds.
     build: f64,
+    /// This rank's privileged hook, in microseconds.
+    privileged: f64,
     /// This rank's entry, in microseconds.
     entry: f64,
+    /// The processor's part of the entry, in microseconds.
+    processor: f64,
 }
 
-/// Reads `… timing: image 2870 us, build 5184 us, entry 100659 ns`.
+/// Reads `… timing: image 2870 us, build 5184 us, privileged 61000 ns, entry 30659 ns, processor 29000 ns`.
 pub(crate) fn parse(line: &str) -> Option<Timing> {
     let (_, rest) = line.split_once("timing: ")?;
     let mut parts = rest.trim_end().split(", ");
@@ -55,7 +61,9 @@ pub(crate) fn parse(line: &str) -> Option<Timing> {
     Some(Timing {
         image: number("image", "us")?,
         build: number("build", "us")?,
+        privileged: number("privileged", "ns")?,
         entry: number("entry", "ns")?,
+        processor: number("processor", "ns")?,
     })
 }
 
@@ -116,16 +124,27 @@ fn pairs<'a>(
 }
 
 fn entry(candidates: &[Candidate], ranks: &[usize], runs: &Runs) -> Section {
-    let mut table = Table::new(["", "ranks", "measured", "median", "90 %", "99 %"]);
+    let mut table = Table::new([
+        "",
+        "ranks",
+        "measured",
+        "median",
+        "90 %",
+        "99 %",
+        "processor, median",
+        "processor, 99 %",
+        "privileged, median",
+    ]);
     let mut targets = Vec::new();
     for (candidate, count) in pairs(candidates, ranks) {
-        let times: Vec<f64> = runs
-            .of(candidate.key, count)
-            .flat_map(timings)
-            .map(|timing| timing.entry)
-            .collect();
-        let spread = Spread::of(&times);
-        if let Some(spread) = spread {
+        let times: Vec<Timing> = runs.of(candidate.key, count).flat_map(timings).collect();
+        let of = |part: fn(&Timing) -> f64| Spread::of(&times.iter().map(part).collect::<Vec<_>>());
+        let spread = of(|timing| timing.entry);
+        if let (Some(spread), Some(processor), Some(privileged)) = (
+            spread,
+            of(|timing| timing.processor),
+            of(|timing| timing.privileged),
+        ) {
             table.row([
                 candidate.name.clone(),
                 count.to_string(),
@@ -133,6 +152,9 @@ fn entry(candidates: &[Candidate], ranks: &[usize], runs: &Runs) -> Section {
                 number(spread.median),
                 number(spread.high),
                 number(spread.tail),
+                number(processor.median),
+                number(processor.tail),
+                number(privileged.median),
             ]);
         }
         if candidate.key == KERNEL {
@@ -205,11 +227,13 @@ mod tests {
     use crate::bench::cold::Cold;
     use crate::bench::timed::Runs;
 
-    const LINE: &str = "oarlock: node1: timing: image 2870 us, build 5184 us, entry 40500 ns";
+    const LINE: &str = "oarlock: node1: timing: image 2870 us, build 5184 us, privileged 61000 ns, entry 40500 ns, processor 39000 ns";
     const READ: Timing = Timing {
         image: 2.87,
         build: 5.184,
+        privileged: 61.0,
         entry: 40.5,
+        processor: 39.0,
     };
 
     #[test]
@@ -217,7 +241,7 @@ mod tests {
         assert_eq!(parse(LINE), Some(READ));
         for bad in [
             "timing: image 1 us, build 2 us",
-            "timing: image 1 ms, build 2 us, entry 3 ns",
+            "timing: image 1 us, build 2 us, entry 3 ns",
             "image 1 us, build 2 us, entry 3 ns",
             "",
         ] {
