@@ -10,6 +10,7 @@ mod inspect;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use runtime_core::message::for_people;
 
 /// Run, build and inspect container images for Slurm and MPI
 #[derive(Debug, Parser)]
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Verb::Exec(args) => match exec::run(&args) {
             Ok(never) => match never {},
             Err(error) => {
-                eprintln!("oarlock: {error}");
+                eprintln!("oarlock: {}", for_people(&error.to_string()));
                 return ExitCode::from(error.exit_code());
             }
         },
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("oarlock: {message}");
+            eprintln!("oarlock: {}", for_people(&message));
             ExitCode::FAILURE
         }
     }

@@ -19,6 +19,7 @@ pub mod enter;
 pub mod environment;
 #[cfg(feature = "construct")]
 pub mod image;
+pub mod message;
 pub mod path;
 #[cfg(feature = "construct")]
 pub mod plan;

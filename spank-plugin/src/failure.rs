@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use runtime_core::message::for_people;
+
 /// Why a step has no container: one line without the node's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -16,21 +18,17 @@ impl Failure {
 /// Writes the line to the user, with the node's name, by one write(2), so that
 /// the lines of several nodes do not mix.
 pub(crate) fn tell(text: &str) {
-    let node = rustix_hostname();
-    let line: String = format!("oarlock: {node}: {text}")
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .chain(['\n'])
-        .collect();
+    let node = node_name();
+    let line = format!("oarlock: {node}: {}\n", for_people(text));
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Writes the line of a client, which is on one machine only.
 pub(crate) fn tell_client(text: &str) {
-    let _ = std::io::stderr().write_all(format!("oarlock: {text}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("oarlock: {}\n", for_people(text)).as_bytes());
 }
 
-fn rustix_hostname() -> String {
+fn node_name() -> String {
     let name = rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -55,23 +55,22 @@ impl Handoff {
         Ok(Self { socket: ours })
     }
 
-    /// Tells which mount namespace the task is in. Sent by root.
+    /// Tells which mount namespace the task is in. Sent by root. A peer that is
+    /// gone has left its answer in the socket, which says more.
     pub(crate) fn send_namespace(&self) -> Result<(), Failure> {
-        mount::open_own_namespace()
-            .and_then(|own| {
-                ipc::send(
-                    self.socket.as_fd(),
-                    &protocol::namespace_message(),
-                    &[own.as_fd()],
-                )
-            })
-            .map_err(|e| Failure::new("telling oarlock-prepare the task's namespace", e))
+        let own = mount::open_own_namespace()
+            .map_err(|e| Failure::new("opening the task's mount namespace", e))?;
+        let _ = ipc::send(
+            self.socket.as_fd(),
+            &protocol::namespace_message(),
+            &[own.as_fd()],
+        );
+        Ok(())
     }
 
     /// Says that a task is about to start, and takes an answer: each rank takes
     /// one of as many equal ones. `None` where `oarlock-prepare` is gone.
     pub(crate) fn go(&self, start: &Start) -> Result<Option<Answer>, Failure> {
-        // A peer that is gone has left its answer in the socket.
         let _ = ipc::send(self.socket.as_fd(), &start.encode(), &[]);
         let message = ipc::receive(self.socket.as_fd()).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => Failure(format!(

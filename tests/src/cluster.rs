@@ -1,0 +1,171 @@
+//! The cluster that the tests run on: it is up already, and its machines are
+//! reached through Compose.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::agent::Agent;
+use crate::images::Images;
+use crate::output::Output;
+
+/// Both compute nodes.
+pub const NODES: [&str; 2] = ["node1", "node2"];
+
+/// Whose shells are kept, and where. Started before the first test, so that no
+/// test's leftovers are confused with them.
+const SHELLS: [(&str, &str); 5] = [
+    ("login", "alice"),
+    ("login", "bob"),
+    ("login", "root"),
+    ("node1", "root"),
+    ("node2", "root"),
+];
+
+/// A cluster that is up.
+#[derive(Debug)]
+pub struct Cluster {
+    shells: BTreeMap<(&'static str, &'static str), Mutex<Agent>>,
+    images: OnceLock<Images>,
+}
+
+impl Cluster {
+    /// Whether there is a cluster to test on.
+    #[must_use]
+    pub fn is_there() -> bool {
+        std::env::var_os("OARLOCK_CLUSTER").is_some_and(|value| value == "1")
+    }
+
+    /// Opens the shells.
+    ///
+    /// # Errors
+    /// A sentence for people, where a machine cannot be reached.
+    pub fn connect() -> Result<Self, String> {
+        let compose = std::env::var("OARLOCK_COMPOSE").unwrap_or_else(|_| "docker-compose".into());
+        let compose: Vec<String> = compose.split_whitespace().map(str::to_owned).collect();
+        let mut shells = BTreeMap::new();
+        for (machine, user) in SHELLS {
+            let failed = |e| format!("no shell as {user} on {machine}: {e}; is the cluster up?");
+            let mut shell = Agent::start(&compose, &workspace(), machine, user).map_err(failed)?;
+            shell.run("true").map_err(failed)?;
+            shells.insert((machine, user), Mutex::new(shell));
+        }
+        Ok(Self {
+            shells,
+            images: OnceLock::new(),
+        })
+    }
+
+    /// Runs a script on a machine, with bash, in the user's home directory.
+    ///
+    /// # Panics
+    /// Where the machine cannot be reached or the script takes too long.
+    #[track_caller]
+    pub fn on(&self, machine: &'static str, user: &'static str, script: &str) -> Output {
+        let shell = self.shells.get(&(machine, user));
+        let shell = shell.unwrap_or_else(|| panic!("no shell as {user} on {machine}"));
+        let reply = shell
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .run(script)
+            .unwrap_or_else(|e| panic!("{user}@{machine}: {e}\n{script}"));
+        let output = Output::new(script, reply);
+        assert_ne!(output.code, 124, "took too long: {output}");
+        output
+    }
+
+    /// As alice on the login node: the usual place of a user.
+    #[track_caller]
+    pub fn alice(&self, script: &str) -> Output {
+        self.on("login", "alice", script)
+    }
+
+    /// As bob on the login node.
+    #[track_caller]
+    pub fn bob(&self, script: &str) -> Output {
+        self.on("login", "bob", script)
+    }
+
+    /// As root.
+    #[track_caller]
+    pub fn root(&self, machine: &'static str, script: &str) -> Output {
+        self.on(machine, "root", script)
+    }
+
+    /// Changes something as root; it is put back when the result goes, also
+    /// after a failure.
+    ///
+    /// # Panics
+    /// Where the change fails.
+    #[track_caller]
+    pub fn change(
+        &self,
+        machine: &'static str,
+        change: &str,
+        back: impl Into<String>,
+    ) -> Restore<'_> {
+        let restore = Restore {
+            cluster: self,
+            machine,
+            back: back.into(),
+        };
+        self.root(machine, change).succeeds();
+        restore
+    }
+
+    /// The tests' own images, made at first use.
+    ///
+    /// # Panics
+    /// Where they cannot be made.
+    #[track_caller]
+    pub fn images(&self) -> &Images {
+        self.images.get_or_init(|| Images::make(self))
+    }
+
+    /// Removes what the tests' images and scratch directories have left.
+    pub fn clear(&self) {
+        if self.images.get().is_some() {
+            Images::remove(self);
+        }
+    }
+
+    /// The number of the next job: where it does not change, nothing was queued.
+    ///
+    /// # Panics
+    /// Where Slurm does not say.
+    #[track_caller]
+    pub fn next_job(&self) -> u32 {
+        let text = self.alice("scontrol show config | sed -n 's/^NEXT_JOB_ID *= *//p'");
+        text.stdout.trim().parse().expect("a job number")
+    }
+}
+
+/// The folder of the workspace, where docker-compose.yml is.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Puts a change back.
+#[derive(Debug)]
+pub struct Restore<'a> {
+    cluster: &'a Cluster,
+    machine: &'static str,
+    back: String,
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        let shell = self.cluster.shells.get(&(self.machine, "root"));
+        let done = shell.map(|shell| {
+            shell
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .run(&self.back)
+        });
+        if !matches!(done, Some(Ok(ref reply)) if reply.code == 0) {
+            eprintln!("{}: cannot put back: {}: {done:?}", self.machine, self.back);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Tests of Oarlock on a real Slurm: `cargo xtask test --cluster`.
+//!
+//! Where there is no cluster, every test is shown as ignored. After each test the
+//! machines must be as they were before it.
+
+mod apptainer;
+mod batch;
+mod broken_images;
+mod broken_nodes;
+mod command_line;
+mod entry;
+mod environment;
+mod hostile_images;
+mod leftovers;
+mod mounts;
+mod mpi;
+mod options;
+mod privileges;
+mod ranks;
+mod signals;
+mod terminal;
+mod users;
+mod view;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cluster_tests::Cluster;
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let cluster = if Cluster::is_there() && !arguments.list {
+        match Cluster::connect() {
+            Ok(cluster) => Some(Arc::new(cluster)),
+            Err(problem) => {
+                eprintln!("{problem}");
+                return ExitCode::FAILURE;
+            }
+        }
+    } else {
+        println!("no cluster: all tests are ignored; cargo xtask test --cluster brings one up");
+        None
+    };
+    let modules = [
+        leftovers::cases(),
+        ranks::cases(),
+        entry::cases(),
+        batch::cases(),
+        terminal::cases(),
+        signals::cases(),
+        options::cases(),
+        mounts::cases(),
+        environment::cases(),
+        view::cases(),
+        privileges::cases(),
+        hostile_images::cases(),
+        broken_images::cases(),
+        broken_nodes::cases(),
+        users::cases(),
+        mpi::cases(),
+        apptainer::cases(),
+        command_line::cases(),
+    ];
+    let trials = modules
+        .into_iter()
+        .flatten()
+        .map(|case| case.trial(cluster.as_ref()))
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(cluster) = cluster {
+        cluster.clear();
+    }
+    conclusion.exit_code()
+}
