@@ -171,9 +171,36 @@ fn has_libclang() -> bool {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
         .filter_map(|entry| std::fs::read_dir(entry.path().join("lib")).ok())
         .flat_map(Iterator::flatten)
-        .any(|file| {
-            let name = file.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("libclang.so") || name.starts_with("libclang-")
-        })
+        .any(|file| is_libclang(&file.file_name().to_string_lossy()))
+}
+
+/// libclang.so, libclang.so.1 or libclang-14.so.1, but not libclang-cpp.so.14,
+/// which is another library.
+fn is_libclang(name: &str) -> bool {
+    match name.strip_prefix("libclang") {
+        Some(rest) => {
+            rest.starts_with(".so")
+                || rest
+                    .strip_prefix('-')
+                    .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn libclang_is_told_from_its_neighbours() {
+        for (name, yes) in [
+            ("libclang.so", true),
+            ("libclang.so.1", true),
+            ("libclang-14.so.14.0.6", true),
+            ("libclang-cpp.so.14", false),
+            ("libclangTooling.so", false),
+            ("libLLVM.so", false),
+        ] {
+            assert_eq!(super::is_libclang(name), yes, "{name}");
+        }
+    }
 }
