@@ -144,6 +144,7 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
             .collect(),
         program: args.command.first().cloned(),
         script: None,
+        mpi: None,
         ranks: 1,
         label: String::from("exec"),
     })

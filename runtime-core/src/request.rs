@@ -219,6 +219,9 @@ pub struct Request {
     pub program: Option<OsString>,
     /// The task's program where it is a batch script in Slurm's spool.
     pub script: Option<HostPath>,
+    /// Where the step's PMIx server is expected to meet its clients, so that the
+    /// container can be built before a task says so.
+    pub mpi: Option<HostPath>,
     /// Ranks on this node: as many answers are given.
     pub ranks: u32,
     /// For the log: job and step, in Slurm's own notation.

@@ -1,8 +1,12 @@
 //! Slurm's C interface, and the few calls of it that the plugin makes.
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_uint};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::net::SocketAddrUnix;
 
 /// spank.h, as bindgen read it.
 #[allow(
@@ -271,6 +275,24 @@ pub(crate) fn set_own_variable(name: &str, value: &OsStr) {
     // SAFETY: called from slurm_spank_init in srun, sbatch and salloc alone,
     // before they start a thread.
     unsafe { std::env::set_var(name, value) };
+}
+
+/// The paths that this process' unix sockets are bound to.
+pub(crate) fn own_socket_paths() -> Vec<PathBuf> {
+    let Ok(list) = std::fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    list.flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|number| {
+            // SAFETY: the descriptor is only asked for its address, which fails
+            // where it has been closed meanwhile or is no socket.
+            let socket = unsafe { BorrowedFd::borrow_raw(number) };
+            let address = rustix::net::getsockname(socket).ok()?;
+            let address = SocketAddrUnix::try_from(address).ok()?;
+            Some(PathBuf::from(OsStr::from_bytes(address.path_bytes()?)))
+        })
+        .collect()
 }
 
 /// What is said where a program cannot be executed.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use runtime_core::path::HostPath;
 use runtime_core::prepare::protocol::{self, Answer, Start};
 use runtime_core::request::Request;
 use runtime_core::sys::{ipc, mount};
@@ -57,12 +58,12 @@ impl Handoff {
 
     /// Tells which mount namespace the task is in. Sent by root. A peer that is
     /// gone has left its answer in the socket, which says more.
-    pub(crate) fn send_namespace(&self) -> Result<(), Failure> {
+    pub(crate) fn send_namespace(&self, cwd: Option<&HostPath>) -> Result<(), Failure> {
         let own = mount::open_own_namespace()
             .map_err(|e| Failure::new("opening the task's mount namespace", e))?;
         let _ = ipc::send(
             self.socket.as_fd(),
-            &protocol::namespace_message(),
+            &protocol::namespace_message(cwd),
             &[own.as_fd()],
         );
         Ok(())

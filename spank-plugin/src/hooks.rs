@@ -9,6 +9,8 @@
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use runtime_core::path::HostPath;
+
 use crate::failure::{self, Failure};
 use crate::ffi::{self, RawSpank, Spank, context};
 use crate::handoff::Handoff;
@@ -172,6 +174,25 @@ fn prepare(spank: Spank) -> Result<(), Failure> {
     HANDOFF
         .get_or_try_init(|| Handoff::start(&request, &places))
         .map(|_| ())
+}
+
+/// In slurmstepd, with the user's rights, in the job's working directory, which
+/// is noted for the container.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_user_init(
+    _: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    keep(|| {
+        state().cwd = std::env::current_dir()
+            .ok()
+            .and_then(|path| HostPath::new(path).ok());
+        Ok(())
+    })
 }
 
 /// In the task, as root, in the namespace that `job_container` gave it.

@@ -4,7 +4,7 @@
 //! starts `oarlock-prepare` once a node and step, and takes each rank into the
 //! container that comes back.
 //!
-//! Architecture invariants: [`hooks`] holds every exported function, each behind
+//! Architecture invariants: `hooks` holds every exported function, each behind
 //! `catch_unwind`; `unsafe` is in `ffi` and at the hooks' borders alone; no thread is started, no thread-local
 //! with a destructor is used (the library is dlclosed), and no path that a user
 //! named is opened.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
+use runtime_core::path::HostPath;
 use runtime_core::request::Options;
 
 use crate::failure::Failure;
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) options: Option<Options>,
     /// Why the step cannot run; told by a task.
     pub(crate) failure: Option<Failure>,
+    /// The job's working directory, as the step's user found it.
+    pub(crate) cwd: Option<HostPath>,
     /// How long this task's privileged hook took.
     pub(crate) privileged: Duration,
     /// Tasks of this node that have ended.
@@ -43,6 +46,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     asked: false,
     options: None,
     failure: None,
+    cwd: None,
     privileged: Duration::ZERO,
     ended: 0,
     tasks: 0,

@@ -7,7 +7,7 @@ use runtime_core::path::HostPath;
 use runtime_core::request::{Identity, Options, Request};
 
 use crate::failure::Failure;
-use crate::ffi::{Refused, Spank};
+use crate::ffi::{self, Refused, Spank};
 
 /// Slurm's numbers of special steps, slurm.h.
 const EXTERN_STEP: u32 = 0xffff_fffc;
@@ -53,9 +53,22 @@ pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure
         environment: ask("environment", spank.environment())?,
         program,
         script,
+        mpi: expected_mpi_directory(job, step),
         ranks: ask("number of tasks", spank.local_tasks())?,
         label: label(job, step),
     })
+}
+
+/// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a
+/// directory beside slurmstepd's own socket, which is in SlurmdSpoolDir and is
+/// named for the step (stepd_api.c). A wrong guess costs time only.
+fn expected_mpi_directory(job: u32, step: u32) -> Option<HostPath> {
+    let own = format!("_{job}.{step}");
+    let socket = ffi::own_socket_paths().into_iter().find(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().ends_with(&own))
+    })?;
+    HostPath::new(socket.parent()?.join(format!("pmix.{job}.{step}"))).ok()
 }
 
 /// The directories of the task's MPI server, from the task's own environment.

@@ -27,7 +27,8 @@ pub(crate) fn privileged() -> Result<(), Failure> {
         return Ok(());
     };
     let begun = Instant::now();
-    handoff.send_namespace()?;
+    let cwd = state().cwd.clone();
+    handoff.send_namespace(cwd.as_ref())?;
     credentials::drop_bounding_set().map_err(|e| Failure::new("dropping the bounding set", e))?;
     credentials::keep_permitted().map_err(|e| Failure::new("keeping the right to enter", e))?;
     state().privileged = begun.elapsed();

@@ -121,6 +121,14 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     list
 }
 
+/// Whether a path of the host is shown at its own place.
+#[must_use]
+pub fn shows(mounts: &[Mount], path: &HostPath) -> bool {
+    mounts
+        .iter()
+        .any(|m| m.source.as_bytes() == m.target.as_bytes() && path.below(&m.source).is_some())
+}
+
 fn depth(path: &ContainerPath) -> usize {
     path.as_path().components().count()
 }
@@ -175,6 +183,7 @@ mod tests {
             environment: vec![],
             program: None,
             script: None,
+            mpi: None,
             ranks: 1,
             label: String::new(),
         }
@@ -262,6 +271,24 @@ mod tests {
         assert_eq!(tmp[0].source.as_bytes(), b"/scratch/tmp");
         assert!(tmp[0].attributes.read_only);
         assert_eq!(tmp[0].need, Need::Asked);
+    }
+
+    #[test]
+    fn what_is_shown_is_known() {
+        let facts = NodeFacts {
+            mpi: vec![host("/spool/pmix.1.0").unwrap()],
+            ..NodeFacts::default()
+        };
+        let list = plan(&request("/data:/elsewhere"), &SiteConfig::default(), &facts);
+        for (path, shown) in [
+            ("/spool/pmix.1.0", true),
+            ("/spool/pmix.1.0/x", true),
+            ("/tmp/y", true),
+            ("/spool/pmix.1.1", false),
+            ("/data", false),
+        ] {
+            assert_eq!(shows(&list, &host(path).unwrap()), shown, "{path}");
+        }
     }
 
     #[test]

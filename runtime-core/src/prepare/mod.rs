@@ -1,9 +1,11 @@
 //! `oarlock-prepare`: makes one container for all ranks of a step on a node.
 //!
 //! The plugin starts it in `init_post_opt`, by fork and exec, so that nothing of
-//! it lives in slurmstepd. It opens and mounts the image while slurmstepd goes
-//! on; when the first rank is about to start it builds the container as that
-//! rank sees the host, answers every rank with the namespace, and ends.
+//! it lives in slurmstepd. It opens and mounts the image, and builds the
+//! container as the first rank sees the host, while slurmstepd goes on; when that
+//! rank is about to start, every rank is answered with the namespace. Should the
+//! rank then have another working directory or MPI server than expected, the
+//! container is built once more.
 //!
 //! ```text
 //! slurmstepd ── request (memfd) ──▶ prepare (root) ──fork──▶ image half (the user): open, parse

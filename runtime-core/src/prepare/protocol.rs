@@ -31,9 +31,9 @@ pub const ANY: u32 = u32::MAX;
 #[derive(Debug)]
 pub enum ToPrepare {
     /// The task's mount namespace, sent by root in `task_init_privileged`, after
-    /// `job_container` was joined.
-    Namespace(OwnedFd),
-    /// The task is about to start: build the container.
+    /// `job_container` was joined, and the working directory that it will have.
+    Namespace(OwnedFd, Option<HostPath>),
+    /// The task is about to start, and this is what it has.
     Go(Start),
 }
 
@@ -74,8 +74,10 @@ impl Start {
 
 /// The bytes that go with a namespace's descriptor.
 #[must_use]
-pub fn namespace_message() -> Vec<u8> {
-    vec![NAMESPACE]
+pub fn namespace_message(cwd: Option<&HostPath>) -> Vec<u8> {
+    let mut out = vec![NAMESPACE];
+    out.extend_from_slice(cwd.map_or(b"".as_slice(), HostPath::as_bytes));
+    out
 }
 
 impl ToPrepare {
@@ -86,7 +88,9 @@ impl ToPrepare {
         let (kind, rest) = message.bytes.split_first()?;
         match *kind {
             NAMESPACE if message.sender_uid == Some(0) => {
-                message.fds.into_iter().next().map(Self::Namespace)
+                let cwd = HostPath::new(OsStr::from_bytes(rest)).ok();
+                let fd = message.fds.into_iter().next()?;
+                Some(Self::Namespace(fd, cwd))
             }
             GO => Some(Self::Go(Start::decode(rest))),
             _ => None,
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_namespace_from_a_user_is_not_heard() {
-        assert!(ToPrepare::read(message(namespace_message())).is_none());
+        assert!(ToPrepare::read(message(namespace_message(None))).is_none());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, SiteConfig};
 use crate::image::trust;
 use crate::path::HostPath;
-use crate::plan::NodeFacts;
+use crate::plan::{NodeFacts, mounts};
 use crate::request::{ImageName, Request};
 use crate::sys::{self, ipc};
 
@@ -102,53 +102,40 @@ impl<T: Into<Failure>> From<T> for Stop {
 fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop> {
     ipc::ask_for_credentials(socket.as_fd()).map_err(step("preparing the socket"))?;
     let config = SiteConfig::load(config, true).map_err(Failure::from)?;
-    let calls = Calls::detect(config.prepare.mount_calls);
-    let begun = Instant::now();
+    let node = Node {
+        request,
+        config: &config,
+        calls: Calls::detect(config.prepare.mount_calls),
+    };
     // An absolute name needs nothing from the task: the work goes on beside
     // slurmstepd's own. A failure is not told yet, the task may see other files.
+    let begun = Instant::now();
     let early = if request.options.image.is_absolute() {
-        prepare_image(request, None, &config, calls).ok()
+        node.prepare_image(None).ok()
     } else {
         None
     };
-    let image_time = begun.elapsed();
+    let image = begun.elapsed();
 
-    let (namespace, start) = wait_for_start(socket.as_fd())?;
+    let (namespace, cwd) = wait_for_namespace(socket.as_fd())?;
+    let expected = Start {
+        cwd,
+        mpi: request.mpi.iter().cloned().collect(),
+    };
     let begun = Instant::now();
-    let ready = match early {
-        Some(ready) if is_own_namespace(&namespace)? => ready,
-        // job_container gave the task directories of its own, or the name is
-        // relative: what counts is what the task sees.
-        _ => in_task_view(&namespace, || {
-            prepare_image(request, start.cwd.as_ref(), &config, calls)
-        })?,
-    };
-    let Ready {
-        opened,
-        mount,
-        survey,
-    } = ready;
-    let facts = NodeFacts {
-        home: opened.home,
-        cwd: start.cwd,
-        mpi: start.mpi,
-    };
-    let deadline = deadline(&config);
-    let work = Work {
-        image: mount,
-        request,
-        config: &config,
-        facts,
-        calls,
-        known: opened.known,
-        survey,
-        namespace,
-    };
-    let container = builder::build(work, deadline).map_err(Failure::from)?;
-    let micros = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
+    let mut built = node.build(early, &namespace, &expected);
+    let mut build = begun.elapsed();
+
+    let start = wait_for_start(socket.as_fd())?;
+    if !node.is_as_expected(&expected, &start) {
+        let begun = Instant::now();
+        built = node.build(None, &namespace, &start);
+        build = begun.elapsed();
+    }
+    let container = built?;
     let times = Times {
-        image: micros(image_time),
-        build: micros(begun.elapsed()),
+        image: micros(image),
+        build: micros(build),
     };
     tracing::info!(
         JOB_STEP = %request.label,
@@ -161,44 +148,98 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     Ok(())
 }
 
-fn deadline(config: &SiteConfig) -> Instant {
-    Instant::now() + Duration::from_secs(u64::from(config.prepare.timeout))
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// Opens the image with the user's rights, decides who may parse it, mounts it.
-fn prepare_image(
-    request: &Request,
-    cwd: Option<&HostPath>,
-    config: &SiteConfig,
+/// One node's part of a step: what was asked, and what rules here.
+struct Node<'a> {
+    request: &'a Request,
+    config: &'a SiteConfig,
     calls: Calls,
-) -> Result<Ready, Failure> {
-    let image = &request.options.image;
-    let seconds = config.prepare.timeout;
-    let opened = half::open_as_user(image, cwd, &request.identity, deadline(config), seconds)?;
-    let (method, doubt) = trust::method(config.images.kernel_mount, opened.source.fd.as_fd());
-    tracing::debug!(?method, ?doubt, IMAGE = %image, "trust");
-    let access = FileAccess::As(request.identity.clone());
-    let mount =
-        ImageMount::new(&opened.source, method, config, &access, calls).map_err(|error| {
-            Failure::Image {
+}
+
+impl Node<'_> {
+    /// Builds the container as the task in `namespace` sees the host.
+    fn build(
+        &self,
+        early: Option<Ready>,
+        namespace: &OwnedFd,
+        start: &Start,
+    ) -> Result<Container, Failure> {
+        let ready = match early {
+            Some(ready) if is_own_namespace(namespace)? => ready,
+            // job_container gave the task directories of its own, or the name is
+            // relative: what counts is what the task sees.
+            _ => in_task_view(namespace, || self.prepare_image(start.cwd.as_ref()))?,
+        };
+        let copy = namespace
+            .try_clone()
+            .map_err(step("copying a descriptor"))?;
+        let work = Work {
+            image: ready.mount,
+            request: self.request,
+            config: self.config,
+            facts: NodeFacts {
+                home: ready.opened.home,
+                cwd: start.cwd.clone(),
+                mpi: start.mpi.clone(),
+            },
+            calls: self.calls,
+            known: ready.opened.known,
+            survey: ready.survey,
+            namespace: copy,
+        };
+        Ok(builder::build(work, deadline(self.config))?)
+    }
+
+    /// Whether the container that was built for `expected` does for a task that
+    /// says `start`: the same working directory, and every directory of its MPI
+    /// library in sight.
+    fn is_as_expected(&self, expected: &Start, start: &Start) -> bool {
+        let facts = NodeFacts {
+            home: None,
+            cwd: None,
+            mpi: expected.mpi.clone(),
+        };
+        let shown = mounts::plan(self.request, self.config, &facts);
+        expected.cwd == start.cwd && start.mpi.iter().all(|path| mounts::shows(&shown, path))
+    }
+
+    /// Opens the image with the user's rights, decides who may parse it, mounts it.
+    fn prepare_image(&self, cwd: Option<&HostPath>) -> Result<Ready, Failure> {
+        let (request, config) = (self.request, self.config);
+        let image = &request.options.image;
+        let seconds = config.prepare.timeout;
+        let opened = half::open_as_user(image, cwd, &request.identity, deadline(config), seconds)?;
+        let (method, doubt) = trust::method(config.images.kernel_mount, opened.source.fd.as_fd());
+        tracing::debug!(?method, ?doubt, IMAGE = %image, "trust");
+        let access = FileAccess::As(request.identity.clone());
+        let mount = ImageMount::new(&opened.source, method, config, &access, self.calls).map_err(
+            |error| Failure::Image {
                 image: image.clone(),
                 error,
-            }
-        })?;
-    // The image can be read while slurmstepd goes on.
-    let survey = mount
-        .root()
-        .map(|root| survey::start(root, &opened.known, request, &access, seconds))
-        .transpose()
-        .map_err(|error| Failure::Image {
-            image: image.clone(),
-            error,
-        })?;
-    Ok(Ready {
-        opened,
-        mount,
-        survey,
-    })
+            },
+        )?;
+        // The image can be read while slurmstepd goes on.
+        let survey = mount
+            .root()
+            .map(|root| survey::start(root, &opened.known, request, &access, seconds))
+            .transpose()
+            .map_err(|error| Failure::Image {
+                image: image.clone(),
+                error,
+            })?;
+        Ok(Ready {
+            opened,
+            mount,
+            survey,
+        })
+    }
+}
+
+fn deadline(config: &SiteConfig) -> Instant {
+    Instant::now() + Duration::from_secs(u64::from(config.prepare.timeout))
 }
 
 const MOUNT: Option<LinkNameSpaceType> = Some(LinkNameSpaceType::Mount);
@@ -232,27 +273,35 @@ fn in_task_view<T>(
     result
 }
 
-/// Waits for a task's namespace and for the first task's start. There is no
-/// deadline: how long slurmstepd takes is Slurm's matter, and its end is seen.
-fn wait_for_start(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Start), Stop> {
-    let mut namespace = None;
-    let mut start = None;
+/// Waits for the first task's namespace. There is no deadline here and below: how
+/// long slurmstepd takes is Slurm's matter, and its end is seen.
+fn wait_for_namespace(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<HostPath>), Stop> {
     loop {
-        if let (Some(_), Some(_)) = (&namespace, &start) {
-            break;
-        }
-        match ipc::receive(socket).map_err(step("listening to the tasks"))? {
-            None => return Err(Stop::Abandoned),
-            Some(message) => match ToPrepare::read(message) {
-                Some(ToPrepare::Namespace(fd)) if namespace.is_none() => namespace = Some(fd),
-                Some(ToPrepare::Go(go)) if start.is_none() => start = Some(go),
-                _ => {}
-            },
+        if let ToPrepare::Namespace(fd, cwd) = next_message(socket)? {
+            return Ok((fd, cwd));
         }
     }
-    match (namespace, start) {
-        (Some(namespace), Some(start)) => Ok((namespace, start)),
-        _ => Err(Stop::Abandoned),
+}
+
+/// Waits for the first task's start.
+fn wait_for_start(socket: BorrowedFd<'_>) -> Result<Start, Stop> {
+    loop {
+        if let ToPrepare::Go(start) = next_message(socket)? {
+            return Ok(start);
+        }
+    }
+}
+
+fn next_message(socket: BorrowedFd<'_>) -> Result<ToPrepare, Stop> {
+    loop {
+        match ipc::receive(socket).map_err(step("listening to the tasks"))? {
+            None => return Err(Stop::Abandoned),
+            Some(message) => {
+                if let Some(message) = ToPrepare::read(message) {
+                    return Ok(message);
+                }
+            }
+        }
     }
 }
 
