@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
     let container = unprivileged::contain_self(&request, &config)?;
     process::end_after(0);
 
-    let changes = enter::changes(&container.changes)?;
+    let changes = enter::changes(container.changes.as_fd())?;
     drop(container);
     let environment = environment::apply(&request.environment, &changes);
     credentials::drop_all().map_err(ExecError::Credentials)?;

@@ -6,7 +6,7 @@
 //! is in the container's mount namespace; its ids are unchanged.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::thread::CapabilitySet;
@@ -44,7 +44,7 @@ fn step(what: &'static str) -> impl Fn(io::Error) -> EnterError {
 ///
 /// # Errors
 /// [`EnterError::Step`].
-pub fn changes(file: &OwnedFd) -> Result<Vec<Change>, EnterError> {
+pub fn changes(file: BorrowedFd<'_>) -> Result<Vec<Change>, EnterError> {
     let wrong = step("reading the container's environment");
     let length = rustix::fs::fstat(file)
         .map_err(|e| wrong(e.into()))?

@@ -14,6 +14,7 @@ use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
 use crate::apply::known::Known;
 use crate::apply::rootfs::{self, Assembly, Container};
+use crate::apply::scripts::{self, From};
 use crate::apply::survey;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
@@ -87,7 +88,8 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
             .root()
             .map(|root| survey::start(root, &known, request, &FileAccess::Own, seconds))
             .transpose()?;
-        Assembly {
+        let (surveyor, survey) = survey.unzip();
+        let container = Assembly {
             image,
             plan: &plan,
             request,
@@ -97,7 +99,12 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
             known,
             survey,
         }
-        .build()
+        .build()?;
+        drop(surveyor);
+        if container.scripts {
+            scripts::run_scripts(From::Inside, &container.changes, request, &FileAccess::Own)?;
+        }
+        Ok(container)
     };
     build().map_err(|error| LocalError::Apply {
         image: image.clone(),

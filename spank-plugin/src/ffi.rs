@@ -335,7 +335,7 @@ pub(crate) fn spawn_detached(
         return Err(std::io::Error::last_os_error());
     }
     if child == 0 {
-        // SAFETY: fork, open, fcntl, dup2, close, setsid, execve, send and
+        // SAFETY: fork, open, fcntl, dup2, close_range, setsid, execve, send and
         // _exit are async-signal-safe; all pointers were made before the fork.
         unsafe {
             if libc::fork() != 0 {
@@ -351,12 +351,13 @@ pub(crate) fn spawn_detached(
             libc::dup2(null, 2);
             libc::dup2(high_socket, 3);
             libc::dup2(high_request, 4);
-            libc::syscall(
-                libc::SYS_close_range,
-                5,
-                c_uint::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
+            let flag = libc::CLOSE_RANGE_CLOEXEC;
+            if libc::syscall(libc::SYS_close_range, 5, c_uint::MAX, flag) != 0 {
+                // Linux before 5.11: slurmstepd has few descriptors.
+                for number in 5..4096 {
+                    libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+                }
+            }
             libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
             for _ in 0..cannot_execute.times {
                 let text = cannot_execute.text;

@@ -33,6 +33,9 @@ impl Handoff {
         let memory = ipc::memory_file("oarlock-request", &bytes).map_err(fail)?;
         let (ours, theirs) = ipc::pair().map_err(fail)?;
         ipc::set_receive_timeout(ours.as_fd(), PATIENCE).map_err(fail)?;
+        // Before anything is sent: the kernel notes a sender only for a receiver
+        // that has asked.
+        ipc::ask_for_credentials(theirs.as_fd()).map_err(fail)?;
         let text =
             |path: &std::path::Path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
         let (program, config) = (text(&places.prepare), text(&places.config));

@@ -1,6 +1,7 @@
 //! One rank's way into the container, in slurmstepd's child.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
@@ -132,7 +133,7 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
             .into());
         }
     };
-    let changes = enter::changes(&changes)?;
+    let changes = enter::changes(changes.as_fd())?;
     let home =
         step::variable(&environment, OsStr::new("HOME")).map(|h| Path::new(OsStr::from_bytes(h)));
     let asked = state().options.as_ref().and_then(|o| o.workdir.clone());

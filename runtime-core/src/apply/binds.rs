@@ -1,7 +1,6 @@
 //! Binds of the host's files and directories: opened with the user's rights,
 //! attached where the plan says.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,13 +8,12 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
+use super::devices::Wanted;
 use super::filesystem::{Calls, Detached};
 use super::points::{self, Kind, LastLink};
 use super::{ApplyError, FileAccess, TargetProblem, step};
-use crate::path::ContainerPath;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Need};
-use crate::sys::mount;
 
 /// A bind whose source is open.
 pub(super) struct Opened<'a> {
@@ -66,7 +64,6 @@ pub(super) fn open_sources<'a>(
 pub(super) fn open_source(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
-    // A path alone triggers no automounter; asking what it is does.
     rustix::fs::fstat(&fd)?;
     Ok(fd)
 }
@@ -88,6 +85,16 @@ pub(super) fn is_below_another(mount: &Mount, all: &[Mount]) -> bool {
             .below(&other.target)
             .is_some_and(|rest| !rest.as_bytes().is_empty())
     }) || mount.target.as_bytes().starts_with(b"/dev/")
+}
+
+/// The mount point that a bind below /dev needs there.
+pub(super) fn wanted_below_dev(bind: &Opened<'_>) -> Option<Wanted> {
+    let inside = bind.mount.target.as_bytes().strip_prefix(b"/dev/")?;
+    let names = inside.split(|b| *b == b'/').map(<[u8]>::to_vec).collect();
+    Some(Wanted {
+        names,
+        kind: bind.kind,
+    })
 }
 
 /// A default that cannot be shown is left out; the user's own is an error.
@@ -116,18 +123,7 @@ pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), A
 }
 
 pub(super) fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), ApplyError> {
-    let point = points::resolve(root.as_fd(), &bind.mount.target);
-    let point = match point {
-        // The private /dev is ours to add to.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound
-                && bind.mount.target.as_bytes().starts_with(b"/dev/") =>
-        {
-            make_in_dev(root, &bind.mount.target, bind.kind)
-        }
-        other => other,
-    };
-    let point = match point {
+    let point = match points::resolve(root.as_fd(), &bind.mount.target) {
         Ok(point) => point,
         Err(error) => return refuse_target(bind, error),
     };
@@ -145,23 +141,4 @@ pub(super) fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), Apply
             }
             Need::Asked => Err(error),
         })
-}
-
-/// A mount point directly or deeper below the private /dev.
-fn make_in_dev(root: &OwnedFd, target: &ContainerPath, kind: Kind) -> io::Result<OwnedFd> {
-    let dev = ContainerPath::new("/dev").map_err(|_| io::ErrorKind::InvalidInput)?;
-    let dev = points::resolve(root.as_fd(), &dev)?;
-    let dev_place = rustix::fs::readlink(mount::descriptor_path(dev.as_fd()).as_str(), Vec::new())?;
-    let inside = target.as_bytes().get(b"/dev".len()..).unwrap_or_default();
-    let inside =
-        ContainerPath::new(OsStr::from_bytes(inside)).map_err(|_| io::ErrorKind::InvalidInput)?;
-    points::ensure(
-        dev.as_fd(),
-        dev_place.as_bytes(),
-        dev.as_fd(),
-        &inside,
-        kind,
-        LastLink::Follow,
-    )?;
-    points::resolve(root.as_fd(), target)
 }

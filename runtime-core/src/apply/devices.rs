@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::binds::open_source;
 use super::filesystem::{Calls, Detached};
-use super::rootfs::{TMPFS, known_path, make_directory, new_file, tmpfs};
-use super::{ApplyError, points, step};
+use super::points::{self, Kind};
+use super::rootfs::{SCRATCH, TMPFS, known_path, make_directory, new_file, tmpfs};
+use super::{ApplyError, step};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{self, Attributes};
 
 const DEVICE: Attributes = Attributes {
     read_only: false,
@@ -49,29 +50,66 @@ pub(super) fn open_devices(
     Ok(list)
 }
 
-/// Builds the private /dev and attaches it.
-pub(super) fn attach_device_tree(
-    root: &OwnedFd,
+/// A mount point that a bind below /dev needs.
+pub(super) struct Wanted {
+    /// Its components below /dev.
+    pub(super) names: Vec<Vec<u8>>,
+    /// What it is for.
+    pub(super) kind: Kind,
+}
+
+/// Builds the private /dev in the scratch tmpfs, where nobody else has a say,
+/// with the mount points of the user's binds below it.
+pub(super) fn build(
+    scratch: &OwnedFd,
     devices: Vec<(Node, Option<Detached>)>,
+    wanted: &[Wanted],
     calls: Calls,
-) -> Result<(), ApplyError> {
-    let find =
-        |path| points::resolve(root.as_fd(), &known_path(path)?).map_err(step("finding /dev"));
-    tmpfs("the private /dev", "1m", calls)?.attach(find("/dev")?.as_fd())?;
-    let dev = find("/dev")?;
+) -> Result<OwnedFd, ApplyError> {
+    let point = make_directory(scratch, "dev")?;
+    tmpfs("the private /dev", "1m", calls)?.attach(point.as_fd())?;
+    let dev = mount::open_place(&Path::new(SCRATCH).join("dev"))
+        .map_err(step("opening the private /dev"))?;
+    let mut known: Vec<&[u8]> = Vec::new();
     for (node, tree) in devices {
-        let point = match node {
+        let (name, point) = match node {
             Node::Link(name, target) => {
                 rustix::fs::symlinkat(target, &dev, name)
                     .map_err(|e| step("making a link in /dev")(e.into()))?;
-                continue;
+                (name, None)
             }
-            Node::Device(name) => new_file(&dev, name)?.into(),
-            Node::Directory(name) => make_directory(&dev, name)?,
+            Node::Device(name) => (name, Some(new_file(&dev, name)?.into())),
+            Node::Directory(name) => (name, Some(make_directory(&dev, name)?)),
         };
-        if let Some(tree) = tree {
+        known.push(name.as_bytes());
+        if let (Some(point), Some(tree)) = (point, tree) {
+            let point: OwnedFd = point;
             tree.attach(point.as_fd())?;
         }
     }
-    Ok(())
+    for Wanted { names, kind } in wanted {
+        // What lies in the host's own shm, pts or mqueue must be there already.
+        if names
+            .first()
+            .is_some_and(|name| !known.contains(&name.as_slice()))
+        {
+            points::make_below(dev.as_fd(), names, *kind)
+                .map_err(step("making a mount point in /dev"))?;
+        }
+    }
+    Ok(dev)
+}
+
+/// Moves the private /dev to its place in the new root.
+pub(super) fn attach(dev: &OwnedFd, root: &OwnedFd, calls: Calls) -> Result<(), ApplyError> {
+    let what = "attaching the private /dev";
+    let target = points::resolve(root.as_fd(), &known_path("/dev")?).map_err(step(what))?;
+    match calls {
+        Calls::Descriptors => mount::attach(dev.as_fd(), target.as_fd()).map_err(step(what)),
+        Calls::Old => {
+            let from = Path::new(SCRATCH).join("dev");
+            let to = mount::descriptor_path(target.as_fd());
+            rustix::mount::mount_move(from.as_path(), to.as_str()).map_err(|e| step(what)(e.into()))
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Connection {
     }
 
     /// Starts the server and closes this side of the connection, so that a
-    /// server that dies is noticed as such.
+    /// server that dies is noticed as such. Returns the server's process id.
     ///
     /// # Errors
     /// [`ApplyError::NoServer`] where it cannot be run; what the kernel said.
@@ -86,7 +86,7 @@ impl Connection {
         offset: u64,
         access: &FileAccess,
         attached: Attached<'_>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<u32, ApplyError> {
         let missing = |error| ApplyError::NoServer {
             server: server.to_owned(),
             error,
@@ -141,7 +141,6 @@ fn become_server(
 ) -> std::io::Result<()> {
     sys::process::reset_signals();
     rustix::process::setsid()?;
-    sys::process::be_killable_when_memory_is_short()?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     // Out of the way of the numbers that are about to be taken.
     let image = rustix::io::fcntl_dupfd_cloexec(image, 16)?;

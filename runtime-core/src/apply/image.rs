@@ -42,6 +42,7 @@ enum Way {
     Fuse {
         made: Detached,
         pending: Option<(fuse::Connection, OwnedFd, u64)>,
+        server: Option<u32>,
     },
 }
 
@@ -110,13 +111,15 @@ impl ImageMount {
             return Ok(Self(Way::Fuse {
                 made,
                 pending: Some((connection, image, offset)),
+                server: None,
             }));
         }
-        let server = &config.fuse.server;
-        connection.serve(server, image.as_fd(), offset, access, Attached::No)?;
+        let program = &config.fuse.server;
+        let server = connection.serve(program, image.as_fd(), offset, access, Attached::No)?;
         Ok(Self(Way::Fuse {
             made,
             pending: None,
+            server: Some(server),
         }))
     }
 
@@ -134,6 +137,15 @@ impl ImageMount {
                 ..
             } => Some(root.as_fd()),
             Way::Kernel { .. } | Way::Fuse { .. } => None,
+        }
+    }
+
+    /// The process id of the FUSE server, where there is one already.
+    #[must_use]
+    pub fn server(&self) -> Option<u32> {
+        match &self.0 {
+            Way::Fuse { server, .. } => *server,
+            Way::Directory { .. } | Way::Kernel { .. } => None,
         }
     }
 
@@ -194,16 +206,18 @@ impl ImageMount {
             Way::Directory { tree: None, .. } => Err(step("binding the image's directory")(
                 io::ErrorKind::InvalidInput.into(),
             )),
-            Way::Fuse { made, pending } => {
+            Way::Fuse { made, pending, .. } => {
                 made.attach(target.as_fd())?;
                 match pending {
-                    Some((connection, image, offset)) => connection.serve(
-                        &config.fuse.server,
-                        image.as_fd(),
-                        offset,
-                        access,
-                        Attached::At(place),
-                    ),
+                    Some((connection, image, offset)) => connection
+                        .serve(
+                            &config.fuse.server,
+                            image.as_fd(),
+                            offset,
+                            access,
+                            Attached::At(place),
+                        )
+                        .map(drop),
                     None => Ok(()),
                 }
             }

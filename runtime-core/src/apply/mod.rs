@@ -13,7 +13,7 @@ mod inside;
 pub mod known;
 pub mod points;
 pub mod rootfs;
-mod scripts;
+pub mod scripts;
 pub mod survey;
 mod warm;
 

@@ -192,16 +192,21 @@ fn fill(skeleton: BorrowedFd<'_>, gap: &Gap, kind: Kind) -> io::Result<()> {
         }
         at = made.0;
     }
-    let Some((last, directories)) = gap.missing.split_last() else {
+    make_below(at.as_fd(), &gap.missing, kind)
+}
+
+/// Makes directories, and a mount point as the last of them, in a tree that
+/// nobody else can change.
+pub(super) fn make_below(at: BorrowedFd<'_>, names: &[Vec<u8>], kind: Kind) -> io::Result<()> {
+    let mut at = at.try_clone_to_owned()?;
+    let Some((last, directories)) = names.split_last() else {
         return Ok(());
     };
     for name in directories {
         at = make_directory(at.as_fd(), name)?.0;
     }
     match kind {
-        Kind::Directory => {
-            make_directory(at.as_fd(), last)?;
-        }
+        Kind::Directory => make_directory(at.as_fd(), last).map(drop),
         Kind::File => {
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -211,12 +216,11 @@ fn fill(skeleton: BorrowedFd<'_>, gap: &Gap, kind: Kind) -> io::Result<()> {
                 flags,
                 Mode::from_raw_mode(0o644),
             ) {
-                Ok(_) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
+                Ok(_) | Err(rustix::io::Errno::EXIST) => Ok(()),
+                Err(error) => Err(error.into()),
             }
         }
     }
-    Ok(())
 }
 
 /// Makes a directory or opens the one that is there; whether it was made.

@@ -15,12 +15,11 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::binds::{self, attach_bind, open_source, refuse_target};
-use super::devices;
+use super::devices::{self, Wanted};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::image::{ImageMount, explain_lookup};
 use super::points::{self, Kind, LastLink};
-use super::scripts;
-use super::survey::{self, Surveyed};
+use super::survey::{self, Surveyed, Surveyor};
 use super::{ApplyError, FileAccess, step};
 use crate::config::SiteConfig;
 use crate::path::ContainerPath;
@@ -30,7 +29,7 @@ use crate::sys::mount::{self, Attributes};
 
 /// Where the scratch tmpfs is put, in the container's own namespace: a directory
 /// that every Linux has.
-const SCRATCH: &str = "/tmp";
+pub(super) const SCRATCH: &str = "/tmp";
 
 /// No generated file is longer, in bytes.
 const MAX_GENERATED: u64 = 8 << 20;
@@ -69,7 +68,10 @@ pub struct Container {
     /// Its mount namespace.
     pub namespace: OwnedFd,
     /// The environment's changes, a memory file of [`crate::environment::encode`].
-    pub changes: OwnedFd,
+    pub changes: File,
+    /// Whether the image's scripts must still be run, to write those changes:
+    /// [`super::scripts::run_scripts`].
+    pub scripts: bool,
 }
 
 /// Goes into a copy of the namespace of `task` (or of this process' own) that
@@ -105,12 +107,15 @@ impl Assembly<'_> {
     /// # Errors
     /// Any [`ApplyError`]; the process must then end, its namespace is undefined.
     pub fn build(mut self) -> Result<Container, ApplyError> {
+        // Now, while /proc is the host's: later every path is the user's word.
+        let namespace =
+            mount::open_own_namespace().map_err(step("opening the container's namespace"))?;
         self.image.open_directory(self.access, self.calls)?;
         let opened = binds::open_sources(self.plan, self.access, self.calls)?;
         let devices = devices::open_devices(self.plan, self.calls)?;
-        let (plan, request, access, calls) = (self.plan, self.request, self.access, self.calls);
+        let (plan, access, calls) = (self.plan, self.access, self.calls);
 
-        let (site, survey) = self.make_site()?;
+        let (site, _surveyor, survey) = self.make_site()?;
         let surveyed = survey.wait()?;
         let generated = show_generated(&site, &surveyed, calls)?;
 
@@ -132,8 +137,11 @@ impl Assembly<'_> {
             usable.push(bind);
         }
 
-        let root = site.root(made, calls)?;
-        devices::attach_device_tree(&root, devices, calls)?;
+        let below_dev: Vec<Wanted> = usable.iter().filter_map(binds::wanted_below_dev).collect();
+        let dev = devices::build(&site.scratch, devices, &below_dev, calls)?;
+
+        let root = site.root(made, access, calls)?;
+        devices::attach(&dev, &root, calls)?;
         for (target, tree) in generated {
             let path = known_path(target)?;
             let point =
@@ -145,19 +153,15 @@ impl Assembly<'_> {
         }
 
         mount::pivot_into(root.as_fd()).map_err(step("changing to the new root"))?;
-        if surveyed.scripts {
-            scripts::run_scripts(&surveyed.changes, request, access)?;
-        }
-        let namespace =
-            mount::open_own_namespace().map_err(step("opening the container's namespace"))?;
         Ok(Container {
             namespace,
-            changes: surveyed.changes.into(),
+            changes: surveyed.changes,
+            scripts: surveyed.scripts,
         })
     }
 
     /// Covers /tmp by the scratch tmpfs, and attaches the image in it.
-    fn make_site(self) -> Result<(Site, survey::Pending), ApplyError> {
+    fn make_site(self) -> Result<(Site, Option<Surveyor>, survey::Pending), ApplyError> {
         let scratch = mount::open_place(Path::new(SCRATCH)).map_err(step("opening /tmp"))?;
         tmpfs("a scratch tmpfs", "8m", self.calls)?.attach(scratch.as_fd())?;
         let scratch =
@@ -168,8 +172,8 @@ impl Assembly<'_> {
             .attach(&point, &place, self.config, self.access)?;
         let image =
             mount::open_place(&place).map_err(|e| explain_lookup("opening the image", e))?;
-        let survey = match self.survey {
-            Some(pending) => pending,
+        let (surveyor, survey) = match self.survey {
+            Some(pending) => (None, pending),
             None => {
                 let seconds = self.config.prepare.timeout;
                 survey::start(
@@ -178,7 +182,8 @@ impl Assembly<'_> {
                     self.request,
                     self.access,
                     seconds,
-                )?
+                )
+                .map(|(surveyor, pending)| (Some(surveyor), pending))?
             }
         };
         let site = Site {
@@ -188,7 +193,7 @@ impl Assembly<'_> {
             root_point: make_directory(&scratch, "root")?,
             scratch,
         };
-        Ok((site, survey))
+        Ok((site, surveyor, survey))
     }
 }
 
@@ -204,11 +209,14 @@ impl Site {
     }
 
     /// The new root: the image, under the skeleton if there is anything in it.
-    fn root(&self, made: bool, calls: Calls) -> Result<OwnedFd, ApplyError> {
+    fn root(&self, made: bool, access: &FileAccess, calls: Calls) -> Result<OwnedFd, ApplyError> {
         if !made {
             return self.image.try_clone().map_err(step("copying a descriptor"));
         }
-        overlay(calls)?.attach(self.root_point.as_fd())?;
+        // overlayfs reads its layers with the rights of whoever mounts it.
+        access
+            .with(|| overlay(calls)?.attach(self.root_point.as_fd()))
+            .map_err(step("taking the user's rights to files"))??;
         mount::open_place(&Path::new(SCRATCH).join("root")).map_err(step("opening the new root"))
     }
 }
@@ -265,10 +273,15 @@ fn overlay(calls: Calls) -> Result<Detached, ApplyError> {
         what: "the mount points over the image",
         kind: "overlay",
         source: "oarlock".to_owned(),
-        options: vec![(
-            "lowerdir",
-            Some(format!("{SCRATCH}/skeleton:{SCRATCH}/image")),
-        )],
+        options: vec![
+            (
+                "lowerdir",
+                Some(format!("{SCRATCH}/skeleton:{SCRATCH}/image")),
+            ),
+            // What an image says of overlays in its attributes is not followed.
+            ("redirect_dir", Some("nofollow".to_owned())),
+            ("metacopy", Some("off".to_owned())),
+        ],
         attributes: Attributes {
             read_only: true,
             nosuid: true,

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -17,7 +18,7 @@ use crate::request::Request;
 use crate::sys;
 
 /// Seconds for the image's environment scripts.
-const SCRIPT_SECONDS: u32 = 30;
+const SECONDS: u32 = 30;
 
 /// Where Apptainer keeps them, relative to the root.
 const SCRIPTS: &str = ".singularity.d/env";
@@ -34,34 +35,80 @@ pub(super) fn has_scripts(image: BorrowedFd<'_>) -> bool {
         })
 }
 
+/// Where the scripts are run from.
+#[derive(Debug, Clone, Copy)]
+pub enum From<'a> {
+    /// This process is in the container.
+    Inside,
+    /// This process is root on the host: the container's namespace, and a task
+    /// in whose control groups the scripts belong.
+    Host(BorrowedFd<'a>, u32),
+}
+
 /// Sources the image's environment scripts in its own shell, once for all ranks
-/// of the node, and writes the changes. This process is in the container.
+/// of the node, and writes the changes.
+///
+/// The scripts are the user's code, run before his program: they get a process
+/// id namespace of their own, so that nothing of them outlives this call, and
+/// the control groups of the task.
 ///
 /// # Errors
 /// [`ApplyError::Scripts`].
-pub(super) fn run_scripts(
+pub fn run_scripts(
+    from: From<'_>,
     changes: &File,
     request: &Request,
     access: &FileAccess,
 ) -> Result<(), ApplyError> {
     let what = "running the image's environment scripts";
-    let mut child = sys::process::fork(|| {
-        let done = sys::process::die_with_parent()
-            .and_then(|()| become_user(access))
-            .and_then(|()| run_in_child(changes, request));
-        u8::from(done.is_err())
+    let child = sys::process::fork(|| {
+        let outcome = sys::process::die_with_parent()
+            .and_then(|()| go_there(from))
+            .and_then(|()| {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)?;
+                sys::process::fork(|| {
+                    let done = become_user(access)
+                        .and_then(|()| sys::process::die_with_parent())
+                        .and_then(|()| run_in_child(changes, request));
+                    u8::from(done.is_err())
+                })
+            })
+            .and_then(|mut first| first.wait());
+        u8::from(!matches!(outcome, Ok(0)))
     })
     .map_err(step(what))?;
-    match child.wait().map_err(step(what))? {
-        0 => Ok(()),
-        _ => Err(ApplyError::Scripts),
+    let ended = child.pidfd().map_err(step(what))?;
+    let deadline = Instant::now() + Duration::from_secs(u64::from(SECONDS) + 1);
+    match sys::ipc::wait_readable(&[ended.as_fd()], Some(deadline)).map_err(step(what))? {
+        None => {
+            child.abandon();
+            Err(ApplyError::Scripts)
+        }
+        Some(_) => {
+            let mut child = child;
+            match child.wait().map_err(step(what))? {
+                0 => Ok(()),
+                _ => Err(ApplyError::Scripts),
+            }
+        }
     }
+}
+
+/// Root opens no path after this: in the container every path is the user's,
+/// /proc too.
+fn go_there(from: From<'_>) -> io::Result<()> {
+    let From::Host(namespace, task) = from else {
+        return Ok(());
+    };
+    sys::cgroup::join(task, std::process::id())?;
+    let mount = Some(rustix::thread::LinkNameSpaceType::Mount);
+    Ok(rustix::thread::move_into_link_name_space(namespace, mount)?)
 }
 
 /// What the image's shell is told: its own noise goes nowhere, the result alone
 /// to the pipe.
 const SOURCE_ALL: &str = "exec 3>&1 >/dev/null 2>&1\n\
-    for f in /.singularity.d/env/*.sh; do [ -f \"$f\" ] && . \"$f\"; done\n\
+    for f in /.singularity.d/env/*.sh; do [ -f \"$f\" ] && . \"$f\" 3>&-; done\n\
     export -p >&3\n";
 
 fn run_in_child(changes: &File, request: &Request) -> io::Result<()> {
@@ -121,7 +168,7 @@ fn run_shell(environment: &[OsString]) -> io::Result<Vec<u8>> {
             Ok(())
         });
         if ready.is_ok() {
-            sys::process::end_after(SCRIPT_SECONDS);
+            sys::process::end_after(SECONDS);
             let _ = sys::process::execute(&program, &arguments, &environment);
         }
         127

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use super::inside::{has_locale, read_in};
@@ -18,6 +18,7 @@ use crate::environment;
 use crate::plan::identity;
 use crate::request::Request;
 use crate::sys;
+use crate::sys::process::Child;
 
 // The survey's one byte: bits of what it found.
 const HAS_PASSWD: u8 = 1;
@@ -39,6 +40,18 @@ pub struct Pending {
     files: Files,
 }
 
+/// The process of a survey; it is killed where this is dropped.
+#[derive(Debug)]
+pub struct Surveyor(Option<Child>);
+
+impl Drop for Surveyor {
+    fn drop(&mut self) {
+        if let Some(child) = self.0.take() {
+            child.abandon();
+        }
+    }
+}
+
 /// What a survey found.
 #[derive(Debug)]
 pub struct Surveyed {
@@ -54,7 +67,6 @@ pub struct Surveyed {
 
 /// Becomes the user for good, in a child.
 pub(super) fn become_user(access: &FileAccess) -> io::Result<()> {
-    sys::process::be_killable_when_memory_is_short()?;
     match access {
         FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups),
         // In a user namespace of ours: no capability there either.
@@ -73,7 +85,7 @@ pub fn start(
     request: &Request,
     access: &FileAccess,
     seconds: u32,
-) -> Result<Pending, ApplyError> {
+) -> Result<(Surveyor, Pending), ApplyError> {
     let what = "starting the survey of the image";
     let file = |name| {
         sys::ipc::memory_file(name, b"")
@@ -87,9 +99,20 @@ pub fn start(
     };
     let (done, say) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|e| step(what)(e.into()))?;
-    let survey = || {
+    let child = sys::process::fork(|| {
+        sys::process::reset_signals();
         sys::process::end_after(seconds);
-        let Ok(found) = look(root, known, &files, request) else {
+        let keep = [
+            root,
+            known.as_fd(),
+            files.passwd.as_fd(),
+            files.group.as_fd(),
+            files.changes.as_fd(),
+            say.as_fd(),
+        ];
+        sys::process::close_all_but(&keep);
+        let ready = become_user(access).and_then(|()| sys::process::die_with_parent());
+        let Ok(found) = ready.and_then(|()| look(root, known, &files, request)) else {
             return 1;
         };
         if rustix::io::write(&say, &[found]) != Ok(1) {
@@ -97,10 +120,10 @@ pub fn start(
         }
         warm::read_ahead(root, request.program.as_deref());
         0
-    };
-    sys::process::fork_orphan(|| become_user(access), survey).map_err(step(what))?;
+    })
+    .map_err(step(what))?;
     drop(say);
-    Ok(Pending { done, files })
+    Ok((Surveyor(Some(child)), Pending { done, files }))
 }
 
 impl Pending {

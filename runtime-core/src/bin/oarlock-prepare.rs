@@ -29,6 +29,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     process::reset_signals();
+    // slurmd's umask is the site's; what is made here must be reachable.
+    process::set_umask(0o022);
+    // Inherited by every child, and done while /proc is the host's own.
+    let _ = process::be_killable_when_memory_is_short();
     log_to_journal();
     ExitCode::from(serve::run(&socket, request, &config, ranks))
 }

@@ -33,6 +33,9 @@ pub enum Doubt {
     Owner,
     /// The file or a directory above it can be written by others.
     Writable,
+    /// The file or a directory above it is on a file system whose server may be a
+    /// user: what it says of owners means nothing.
+    Served,
     /// The path does not lead to the opened file (any more).
     Moved,
     /// The path could not be looked at.
@@ -73,6 +76,9 @@ fn examine(image: BorrowedFd<'_>) -> io::Result<Option<Doubt>> {
     let path = rustix::fs::readlink(sys::mount::descriptor_path(image).as_str(), Vec::new())?;
     let mut place = open_component(rustix::fs::CWD, OsStr::new("/"))?;
     let mut here = rustix::fs::fstat(&place)?;
+    if is_fuse(image)? {
+        return Ok(Some(Doubt::Served));
+    }
     for name in path
         .to_bytes()
         .split(|b| *b == b'/')
@@ -80,6 +86,9 @@ fn examine(image: BorrowedFd<'_>) -> io::Result<Option<Doubt>> {
     {
         if let Some(found) = owner_or_mode(&here) {
             return Ok(Some(found));
+        }
+        if is_fuse(place.as_fd())? {
+            return Ok(Some(Doubt::Served));
         }
         place = match open_component(place.as_fd(), OsStr::from_bytes(name)) {
             Ok(next) => next,
@@ -92,6 +101,15 @@ fn examine(image: BorrowedFd<'_>) -> io::Result<Option<Doubt>> {
         return Ok(Some(Doubt::Moved));
     }
     Ok(owner_or_mode(&file))
+}
+
+/// FUSE may be mounted by users (fusermount3), who then make up owners and modes.
+fn is_fuse(place: BorrowedFd<'_>) -> io::Result<bool> {
+    // linux/magic.h
+    const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+    #[allow(clippy::useless_conversion)] // the field's width differs by architecture
+    let kind = i64::from(rustix::fs::fstatfs(place)?.f_type);
+    Ok(kind == FUSE_SUPER_MAGIC)
 }
 
 /// A POSIX access list that lets others write shows in the group bits, so the

@@ -36,6 +36,10 @@ const SYSTEM: &[&str] = &[
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr",
 ];
 
+/// Directories that the image has for itself, though what lies in them may be
+/// the node's.
+const TOP: &[&str] = &["/", "/home", "/opt", "/root", "/run", "/srv", "/var"];
+
 /// Files of the node that every program expects to be the node's.
 const HOST_FILES: &[&str] = &["/etc/hosts", "/etc/localtime", "/etc/resolv.conf"];
 
@@ -134,7 +138,7 @@ fn depth(path: &ContainerPath) -> usize {
 }
 
 fn is_shown_as_cwd(cwd: &HostPath) -> bool {
-    cwd.as_bytes() != b"/"
+    !TOP.iter().any(|top| top.as_bytes() == cwd.as_bytes())
         && !SYSTEM
             .iter()
             .filter_map(|p| HostPath::new(p).ok())
@@ -220,6 +224,8 @@ mod tests {
             ("/", false),
             ("/etc", false),
             ("/usrlocal", true),
+            ("/opt", false),
+            ("/opt/data", true),
         ] {
             let facts = NodeFacts {
                 cwd: host(cwd),

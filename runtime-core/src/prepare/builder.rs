@@ -13,7 +13,8 @@ use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
 use crate::plan::{self, NodeFacts};
 use crate::request::{ImageName, Request};
-use crate::sys::{self, ipc};
+use crate::sys;
+use crate::sys::ipc::{self, Waited};
 
 /// Why there is no container: one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum BuildError {
         "image {0}: the process that builds the container ended unexpectedly; see the node's journal"
     )]
     Died(ImageName),
+    /// The step ended meanwhile.
+    #[error("the step ended before its container was built")]
+    Unwanted,
     /// It could not be started.
     #[error("image {image}: starting the process that builds the container: {error}")]
     Start {
@@ -45,6 +49,9 @@ pub enum BuildError {
         error: std::io::Error,
     },
 }
+
+const DONE: &[u8] = b"done";
+const WITH_SCRIPTS: &[u8] = b"scripts";
 
 /// What the builder works on.
 #[derive(Debug)]
@@ -67,11 +74,15 @@ pub struct Work<'a> {
     pub namespace: OwnedFd,
 }
 
-/// Builds the container in a process of its own.
+/// Builds the container in a process of its own, unless `asker` hangs up.
 ///
 /// # Errors
 /// Any [`BuildError`].
-pub fn build(work: Work<'_>, deadline: Instant) -> Result<Container, BuildError> {
+pub fn build(
+    work: Work<'_>,
+    asker: BorrowedFd<'_>,
+    deadline: Instant,
+) -> Result<Container, BuildError> {
     let named = || work.request.options.image.clone();
     let start = |error| BuildError::Start {
         image: named(),
@@ -93,19 +104,27 @@ pub fn build(work: Work<'_>, deadline: Instant) -> Result<Container, BuildError>
         image: image.clone(),
         error,
     };
-    if ipc::wait_readable(&[ours.as_fd()], Some(deadline))
-        .map_err(start)?
-        .is_none()
-    {
-        child.release();
-        return Err(BuildError::Timeout { image, seconds });
+    match ipc::wait_answer(ours.as_fd(), asker, deadline).map_err(start)? {
+        Waited::Ready => {}
+        Waited::Deadline => {
+            child.abandon();
+            return Err(BuildError::Timeout { image, seconds });
+        }
+        Waited::Unwanted => {
+            child.abandon();
+            return Err(BuildError::Unwanted);
+        }
     }
     let Some(message) = ipc::receive(ours.as_fd()).map_err(start)? else {
         return Err(BuildError::Died(image));
     };
     let mut fds = message.fds.into_iter();
     match (fds.next(), fds.next()) {
-        (Some(namespace), Some(changes)) => Ok(Container { namespace, changes }),
+        (Some(namespace), Some(changes)) => Ok(Container {
+            namespace,
+            changes: changes.into(),
+            scripts: message.bytes.as_slice() == WITH_SCRIPTS,
+        }),
         _ => Err(BuildError::Said(
             String::from_utf8_lossy(&message.bytes).into_owned(),
         )),
@@ -118,7 +137,7 @@ fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
     match make(work) {
         Ok(made) => ipc::send(
             socket,
-            b"ok",
+            if made.scripts { WITH_SCRIPTS } else { DONE },
             &[made.namespace.as_fd(), made.changes.as_fd()],
         ),
         Err(error) => {

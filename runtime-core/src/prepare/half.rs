@@ -14,7 +14,8 @@ use crate::apply::known::Known;
 use crate::image::source::{self, Layout, Source, SourceError};
 use crate::path::HostPath;
 use crate::request::{Identity, ImageName};
-use crate::sys::{self, ipc};
+use crate::sys;
+use crate::sys::ipc::{self, Waited};
 
 /// What the half found.
 #[derive(Debug)]
@@ -44,6 +45,9 @@ pub enum HalfError {
     /// It ended without a word, or its word was nonsense.
     #[error("image {0}: the process that opens it ended unexpectedly; see the node's journal")]
     Died(ImageName),
+    /// The step ended meanwhile.
+    #[error("the step ended before its image was opened")]
+    Unwanted,
     /// It could not be started.
     #[error("image {image}: starting the process that opens it: {error}")]
     Start {
@@ -59,7 +63,7 @@ const FOUND_DIRECTORY: u8 = b'D';
 const REFUSED: u8 = b'X';
 
 /// Opens the image as the user, in a process of its own; a relative name starts
-/// at `cwd`.
+/// at `cwd`. It is given up where `asker` hangs up.
 ///
 /// # Errors
 /// Any [`HalfError`].
@@ -67,6 +71,7 @@ pub fn open_as_user(
     image: &ImageName,
     cwd: Option<&HostPath>,
     who: &Identity,
+    asker: BorrowedFd<'_>,
     deadline: Instant,
     seconds: u32,
 ) -> Result<Opened, HalfError> {
@@ -76,10 +81,10 @@ pub fn open_as_user(
     };
     let (ours, theirs) = ipc::pair().map_err(start)?;
     let child = sys::process::fork(|| {
+        sys::process::close_all_but(&[theirs.as_fd()]);
         let become_user = || {
-            sys::process::die_with_parent()?;
-            sys::process::be_killable_when_memory_is_short()?;
-            sys::credentials::become_user(who.uid, who.gid, &who.groups)
+            sys::credentials::become_user(who.uid, who.gid, &who.groups)?;
+            sys::process::die_with_parent()
         };
         match become_user() {
             Ok(()) => u8::from(answer(image, cwd, who, theirs.as_fd()).is_err()),
@@ -88,15 +93,19 @@ pub fn open_as_user(
     })
     .map_err(start)?;
     drop(theirs);
-    let ready = ipc::wait_readable(&[ours.as_fd()], Some(deadline)).map_err(start)?;
-    if ready.is_none() {
-        // Dropping kills it; one that hangs in a dead file system is left to
-        // the kernel, not waited for.
-        child.release();
-        return Err(HalfError::Timeout {
-            image: image.clone(),
-            seconds,
-        });
+    match ipc::wait_answer(ours.as_fd(), asker, deadline).map_err(start)? {
+        Waited::Ready => {}
+        Waited::Deadline => {
+            child.abandon();
+            return Err(HalfError::Timeout {
+                image: image.clone(),
+                seconds,
+            });
+        }
+        Waited::Unwanted => {
+            child.abandon();
+            return Err(HalfError::Unwanted);
+        }
     }
     let message = ipc::receive(ours.as_fd()).map_err(start)?;
     message

@@ -33,8 +33,9 @@ pub enum ToPrepare {
     /// The task's mount namespace, sent by root in `task_init_privileged`, after
     /// `job_container` was joined, and the working directory that it will have.
     Namespace(OwnedFd, Option<HostPath>),
-    /// The task is about to start, and this is what it has.
-    Go(Start),
+    /// The task of this process id is about to start, and this is what it has. It
+    /// waits for the answer.
+    Go(Start, u32),
 }
 
 /// What only the starting task knows.
@@ -87,12 +88,12 @@ impl ToPrepare {
     pub fn read(message: Message) -> Option<Self> {
         let (kind, rest) = message.bytes.split_first()?;
         match *kind {
-            NAMESPACE if message.sender_uid == Some(0) => {
+            NAMESPACE if message.sender.is_some_and(|sender| sender.uid == 0) => {
                 let cwd = HostPath::new(OsStr::from_bytes(rest)).ok();
                 let fd = message.fds.into_iter().next()?;
                 Some(Self::Namespace(fd, cwd))
             }
-            GO => Some(Self::Go(Start::decode(rest))),
+            GO => Some(Self::Go(Start::decode(rest), message.sender?.pid)),
             _ => None,
         }
     }
@@ -193,12 +194,13 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::ipc::Sender;
 
     fn message(bytes: Vec<u8>) -> Message {
         Message {
             bytes,
             fds: vec![],
-            sender_uid: Some(1000),
+            sender: Some(Sender { pid: 7, uid: 1000 }),
         }
     }
 
@@ -217,7 +219,7 @@ mod tests {
             },
         ] {
             match ToPrepare::read(message(start.encode())) {
-                Some(ToPrepare::Go(got)) => assert_eq!(got, start),
+                Some(ToPrepare::Go(got, 7)) => assert_eq!(got, start),
                 other => panic!("{other:?}"),
             }
         }

@@ -17,7 +17,8 @@ use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::Container;
-use crate::apply::survey;
+use crate::apply::scripts::{self, From};
+use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, SiteConfig};
 use crate::image::trust;
@@ -60,6 +61,16 @@ struct Ready {
     opened: Opened,
     mount: ImageMount,
     survey: Option<survey::Pending>,
+    surveyor: Option<Surveyor>,
+}
+
+/// A container that no rank has yet.
+struct Built {
+    container: Container,
+    /// The process that serves its image.
+    server: Option<u32>,
+    /// Reads ahead until this is dropped.
+    _surveyor: Option<Surveyor>,
 }
 
 /// Serves one node of one step. The exit code is 0 where every rank was given a
@@ -93,16 +104,17 @@ enum Stop {
     Abandoned,
 }
 
-impl<T: Into<Failure>> From<T> for Stop {
+impl<T: Into<Failure>> std::convert::From<T> for Stop {
     fn from(failure: T) -> Self {
         Self::Failed(failure.into())
     }
 }
 
 fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop> {
-    ipc::ask_for_credentials(socket.as_fd()).map_err(step("preparing the socket"))?;
     let config = SiteConfig::load(config, true).map_err(Failure::from)?;
+    sys::mount::require_openat2().map_err(step("Oarlock needs Linux 5.6 or newer (openat2)"))?;
     let node = Node {
+        socket,
         request,
         config: &config,
         calls: Calls::detect(config.prepare.mount_calls),
@@ -126,13 +138,14 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     let mut built = node.build(early, &namespace, &expected);
     let mut build = begun.elapsed();
 
-    let start = wait_for_start(socket.as_fd())?;
+    let (start, task) = wait_for_start(socket.as_fd())?;
     if !node.is_as_expected(&expected, &start) {
         let begun = Instant::now();
         built = node.build(None, &namespace, &start);
         build = begun.elapsed();
     }
-    let container = built?;
+    let built = built?;
+    node.join_task(&built, task)?;
     let times = Times {
         image: micros(image),
         build: micros(build),
@@ -144,7 +157,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         BUILD_MICROSECONDS = times.build,
         "container ready"
     );
-    give(socket, request.ranks, &container, times);
+    give(socket, request.ranks, &built.container, times);
     Ok(())
 }
 
@@ -154,6 +167,7 @@ fn micros(time: Duration) -> u32 {
 
 /// One node's part of a step: what was asked, and what rules here.
 struct Node<'a> {
+    socket: &'a OwnedFd,
     request: &'a Request,
     config: &'a SiteConfig,
     calls: Calls,
@@ -166,13 +180,14 @@ impl Node<'_> {
         early: Option<Ready>,
         namespace: &OwnedFd,
         start: &Start,
-    ) -> Result<Container, Failure> {
+    ) -> Result<Built, Failure> {
         let ready = match early {
             Some(ready) if is_own_namespace(namespace)? => ready,
             // job_container gave the task directories of its own, or the name is
             // relative: what counts is what the task sees.
             _ => in_task_view(namespace, || self.prepare_image(start.cwd.as_ref()))?,
         };
+        let server = ready.mount.server();
         let copy = namespace
             .try_clone()
             .map_err(step("copying a descriptor"))?;
@@ -190,7 +205,35 @@ impl Node<'_> {
             survey: ready.survey,
             namespace: copy,
         };
-        Ok(builder::build(work, deadline(self.config))?)
+        let asker = self.socket.as_fd();
+        let container = builder::build(work, asker, deadline(self.config))?;
+        Ok(Built {
+            container,
+            server,
+            _surveyor: ready.surveyor,
+        })
+    }
+
+    /// What belongs to the task's control groups goes there, now that the task is
+    /// in its own: the FUSE server, and the image's scripts, which are run only
+    /// now. The task waits for its answer, so its process id is its own.
+    fn join_task(&self, built: &Built, task: u32) -> Result<(), Failure> {
+        if let Some(server) = built.server
+            && let Err(error) = sys::cgroup::join(task, server)
+        {
+            tracing::warn!(%error, "the FUSE server is left outside the task's control groups");
+        }
+        if built.container.scripts {
+            let from = From::Host(built.container.namespace.as_fd(), task);
+            let access = FileAccess::As(self.request.identity.clone());
+            scripts::run_scripts(from, &built.container.changes, self.request, &access).map_err(
+                |error| Failure::Image {
+                    image: self.request.options.image.clone(),
+                    error,
+                },
+            )?;
+        }
+        Ok(())
     }
 
     /// Whether the container that was built for `expected` does for a task that
@@ -211,7 +254,14 @@ impl Node<'_> {
         let (request, config) = (self.request, self.config);
         let image = &request.options.image;
         let seconds = config.prepare.timeout;
-        let opened = half::open_as_user(image, cwd, &request.identity, deadline(config), seconds)?;
+        let opened = half::open_as_user(
+            image,
+            cwd,
+            &request.identity,
+            self.socket.as_fd(),
+            deadline(config),
+            seconds,
+        )?;
         let (method, doubt) = trust::method(config.images.kernel_mount, opened.source.fd.as_fd());
         tracing::debug!(?method, ?doubt, IMAGE = %image, "trust");
         let access = FileAccess::As(request.identity.clone());
@@ -230,10 +280,12 @@ impl Node<'_> {
                 image: image.clone(),
                 error,
             })?;
+        let (surveyor, survey) = survey.unzip();
         Ok(Ready {
             opened,
             mount,
             survey,
+            surveyor,
         })
     }
 }
@@ -283,11 +335,11 @@ fn wait_for_namespace(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<HostPat
     }
 }
 
-/// Waits for the first task's start.
-fn wait_for_start(socket: BorrowedFd<'_>) -> Result<Start, Stop> {
+/// Waits for the first task's start; also its process id.
+fn wait_for_start(socket: BorrowedFd<'_>) -> Result<(Start, u32), Stop> {
     loop {
-        if let ToPrepare::Go(start) = next_message(socket)? {
-            return Ok(start);
+        if let ToPrepare::Go(start, task) = next_message(socket)? {
+            return Ok((start, task));
         }
     }
 }

@@ -132,6 +132,8 @@ pub fn with_file_access_of<T>(
     work: impl FnOnce() -> T,
 ) -> io::Result<T> {
     let own_groups = rustix::process::getgroups()?;
+    // The kernel forgets it with every change of ids.
+    let death_signal = rustix::process::parent_process_death_signal()?;
     let own_uid = rustix::process::geteuid().as_raw();
     let own_gid = rustix::process::getegid().as_raw();
     rustix::thread::set_thread_groups(&gids(groups))?;
@@ -139,6 +141,7 @@ pub fn with_file_access_of<T>(
     let result = work();
     set_file_ids(own_uid, own_gid)?;
     rustix::thread::set_thread_groups(&own_groups)?;
+    rustix::process::set_parent_process_death_signal(death_signal)?;
     Ok(result)
 }
 

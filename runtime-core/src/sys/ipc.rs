@@ -27,9 +27,18 @@ pub struct Message {
     pub bytes: Vec<u8>,
     /// Its descriptors, close-on-exec.
     pub fds: Vec<OwnedFd>,
-    /// The sender's user id as the kernel saw it, where the receiving socket
-    /// asks for credentials.
-    pub sender_uid: Option<u32>,
+    /// The sender as the kernel saw it, where the receiving socket asks for
+    /// credentials.
+    pub sender: Option<Sender>,
+}
+
+/// Who sent a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
 }
 
 /// Two connected ends.
@@ -98,11 +107,16 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
         Err(error) => return Err(error.into()),
     };
     let mut fds = Vec::new();
-    let mut sender_uid = None;
+    let mut sender = None;
     for part in control.drain() {
         match part {
             RecvAncillaryMessage::ScmRights(list) => fds.extend(list),
-            RecvAncillaryMessage::ScmCredentials(who) => sender_uid = Some(who.uid.as_raw()),
+            RecvAncillaryMessage::ScmCredentials(who) => {
+                sender = Some(Sender {
+                    pid: who.pid.as_raw_nonzero().get().unsigned_abs(),
+                    uid: who.uid.as_raw(),
+                });
+            }
             _ => {}
         }
     }
@@ -116,11 +130,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
         return Ok(None);
     }
     bytes.truncate(received.bytes);
-    Ok(Some(Message {
-        bytes,
-        fds,
-        sender_uid,
-    }))
+    Ok(Some(Message { bytes, fds, sender }))
 }
 
 /// Takes no more messages, and forgets those that came.
@@ -167,6 +177,51 @@ pub fn wait_readable(
     }
 }
 
+/// How a wait for an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// There is something to read, or the answering end is gone.
+    Ready,
+    /// The deadline came first.
+    Deadline,
+    /// Nobody wants the answer any more: the other socket hung up.
+    Unwanted,
+}
+
+/// Waits for `answer` to become readable, until the deadline or until the peer of
+/// `asker` hangs up; what that peer says meanwhile is left unread.
+///
+/// # Errors
+/// What the kernel said.
+pub fn wait_answer(
+    answer: BorrowedFd<'_>,
+    asker: BorrowedFd<'_>,
+    deadline: Instant,
+) -> io::Result<Waited> {
+    let mut polled = [
+        PollFd::from_borrowed_fd(answer, PollFlags::IN),
+        PollFd::from_borrowed_fd(asker, PollFlags::RDHUP),
+    ];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = rustix::time::Timespec::try_from(left).unwrap_or_default();
+        match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Ok(0) => return Ok(Waited::Deadline),
+            Ok(_) => {
+                let [answer, _] = &polled;
+                let ready = !answer.revents().is_empty();
+                return Ok(if ready {
+                    Waited::Ready
+                } else {
+                    Waited::Unwanted
+                });
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// A receive on this socket fails with `EAGAIN` after that time.
 ///
 /// # Errors
@@ -203,7 +258,10 @@ mod tests {
         send(a.as_fd(), b"hello", &[file.as_fd()]).unwrap();
         let got = receive(b.as_fd()).unwrap().unwrap();
         assert_eq!(got.bytes, b"hello");
-        assert_eq!(got.sender_uid, Some(rustix::process::getuid().as_raw()));
+        assert_eq!(
+            got.sender.map(|sender| sender.uid),
+            Some(rustix::process::getuid().as_raw())
+        );
         let mut text = String::new();
         let mut copy = std::fs::File::from(got.fds.into_iter().next().unwrap());
         io::Read::read_to_string(&mut copy, &mut text).unwrap();

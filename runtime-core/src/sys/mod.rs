@@ -2,6 +2,8 @@
 //! subject. Each function names its man page. Nothing here decides anything.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "construct")]
+pub mod cgroup;
 pub mod credentials;
 pub mod ipc;
 pub mod loopdev;

@@ -255,17 +255,35 @@ pub fn open_place(path: &std::path::Path) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// The mount namespace of this process; the descriptor keeps it alive.
+/// The mount namespace of this process; the descriptor keeps it alive. /proc must
+/// still be the host's.
 ///
 /// # Errors
-/// What the kernel said.
+/// What the kernel said; `EINVAL` where something else than a namespace is there.
 pub fn open_own_namespace() -> io::Result<OwnedFd> {
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    Ok(rustix::fs::open(
-        c"/proc/self/ns/mnt",
-        flags,
-        rustix::fs::Mode::empty(),
-    )?)
+    // linux/magic.h
+    const NSFS_MAGIC: i64 = 0x6e73_6673;
+    let flags =
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
+    let fd = rustix::fs::open(c"/proc/self/ns/mnt", flags, rustix::fs::Mode::empty())?;
+    #[allow(clippy::useless_conversion)] // the field's width differs by architecture
+    let kind = i64::from(rustix::fs::fstatfs(&fd)?.f_type);
+    if kind == NSFS_MAGIC {
+        Ok(fd)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
+/// Whether the kernel has openat2(2), Linux 5.6.
+///
+/// # Errors
+/// `ENOSYS` where it has not.
+pub fn require_openat2() -> io::Result<()> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let none = rustix::fs::ResolveFlags::empty();
+    rustix::fs::openat2(CWD, c"/", flags, rustix::fs::Mode::empty(), none)?;
+    Ok(())
 }
 
 #[cfg(test)]

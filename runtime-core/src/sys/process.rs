@@ -51,6 +51,16 @@ impl Child {
     }
 }
 
+impl Child {
+    /// Kills the child and does not wait for it: one that hangs in the kernel is
+    /// left to init.
+    pub fn abandon(mut self) {
+        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG);
+        self.reaped = true;
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         if !self.reaped {
@@ -87,18 +97,21 @@ pub fn fork(work: impl FnOnce() -> u8) -> io::Result<Child> {
 
 /// Runs `work` in a process that belongs to nobody who would have to reap it: the
 /// child of a child that has ended. `before` runs in the child between, and is
-/// waited for.
+/// waited for: it must not become the user, who could stop it there. Returns the
+/// process id.
 ///
 /// # Errors
 /// Where a fork or `before` failed.
 pub fn fork_orphan(
     before: impl FnOnce() -> io::Result<()>,
     work: impl FnOnce() -> u8,
-) -> io::Result<()> {
+) -> io::Result<u32> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let mut between = fork(|| match before().and_then(|()| fork(work)) {
         Ok(child) => {
+            let said = rustix::io::write(&writer, &child.id().to_ne_bytes());
             child.release();
-            0
+            u8::from(said != Ok(4))
         }
         Err(error) => error
             .raw_os_error()
@@ -106,7 +119,11 @@ pub fn fork_orphan(
             .unwrap_or(255),
     })?;
     match between.wait()? {
-        0 => Ok(()),
+        0 => {
+            let mut id = [0; 4];
+            rustix::io::read(&reader, &mut id)?;
+            Ok(u32::from_ne_bytes(id))
+        }
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }
@@ -118,6 +135,9 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// The child dies when the thread that made it does, `PR_SET_PDEATHSIG`.
+///
+/// Every change of the user id, setfsuid(2) too, takes that back: it is said
+/// after them.
 ///
 /// # Errors
 /// What the kernel said.
@@ -245,6 +265,30 @@ pub fn place_descriptor(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Closes every descriptor but the standard ones and those to keep.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    use std::os::fd::AsRawFd;
+    let mut numbers: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            // SAFETY: the callers are children that use nothing else any more.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = first.max(number + 1);
+    }
+    close_from(first);
+}
+
+/// Sets the mask of permissions that new files do not get, umask(2).
+pub fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
 /// Closes every descriptor from `first` on, close_range(2); one by one before

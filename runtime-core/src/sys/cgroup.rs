@@ -1,0 +1,126 @@
+//! Putting a helper into the control groups of a task, cgroups(7).
+//!
+//! The groups are Slurm's: none is made, changed or removed here, and paths are
+//! read from the kernel, never built.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a hierarchy is mounted, and which one it is.
+struct Hierarchy {
+    place: PathBuf,
+    /// Comma-separated controllers, as in /proc/PID/cgroup; empty for version 2.
+    controllers: String,
+}
+
+/// Puts a process into every group that the task is in. A hierarchy that this
+/// node does not show, or cannot be written, is passed over: a helper is then
+/// where slurmstepd is.
+///
+/// # Errors
+/// Where the task's groups cannot be read, as when it has ended.
+pub fn join(task: u32, helper: u32) -> io::Result<()> {
+    let groups = std::fs::read_to_string(format!("/proc/{task}/cgroup"))?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    for (hierarchy, group) in pairs(&hierarchies(&mounts), &groups) {
+        let procs = hierarchy
+            .join(group.trim_start_matches('/'))
+            .join("cgroup.procs");
+        if let Err(error) = std::fs::write(&procs, helper.to_string()) {
+            tracing::debug!(group = %procs.display(), %error, "helper left outside");
+        }
+    }
+    Ok(())
+}
+
+/// The control-group mounts of a mountinfo, proc(5).
+fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let mut right = right.split(' ');
+            let kind = right.next()?;
+            let options = right.nth(1)?;
+            let place = PathBuf::from(left.split(' ').nth(4)?);
+            match kind {
+                "cgroup2" => Some(Hierarchy {
+                    place,
+                    controllers: String::new(),
+                }),
+                "cgroup" => {
+                    let controllers: Vec<&str> = options
+                        .split(',')
+                        .filter(|o| {
+                            !matches!(
+                                *o,
+                                "rw" | "ro" | "none" | "xattr" | "noprefix" | "clone_children"
+                            )
+                        })
+                        .filter(|o| !o.starts_with("release_agent"))
+                        .collect();
+                    Some(Hierarchy {
+                        place,
+                        controllers: controllers.join(","),
+                    })
+                }
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// The groups of a /proc/PID/cgroup, each with the place of its hierarchy.
+fn pairs<'a>(hierarchies: &'a [Hierarchy], groups: &'a str) -> Vec<(&'a Path, &'a str)> {
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, group) = (fields.next()?, fields.next()?);
+            let found = hierarchies
+                .iter()
+                .find(|h| same(&h.controllers, controllers))?;
+            Some((found.place.as_path(), group))
+        })
+        .collect()
+}
+
+/// Whether two lists name the same controllers, in whatever order.
+fn same(one: &str, other: &str) -> bool {
+    let sorted = |list: &str| {
+        let mut names: Vec<String> = list.split(',').map(str::to_owned).collect();
+        names.sort_unstable();
+        names
+    };
+    sorted(one) == sorted(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
+34 30 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer";
+
+    #[test]
+    fn each_group_finds_its_hierarchy() {
+        let groups = "9:freezer:/slurm/uid_1/job_2/step_0\n4:cpuacct,cpu:/a\n1:name=systemd:/b\n0::/c\n7:rdma:/none\n";
+        let found: Vec<String> = pairs(&hierarchies(MOUNTS), groups)
+            .into_iter()
+            .map(|(place, group)| format!("{}{group}", place.display()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "/sys/fs/cgroup/freezer/slurm/uid_1/job_2/step_0",
+                "/sys/fs/cgroup/cpu,cpuacct/a",
+                "/sys/fs/cgroup/systemd/b",
+                "/sys/fs/cgroup/unified/c",
+            ]
+        );
+    }
+}
