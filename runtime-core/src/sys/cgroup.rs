@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// Where a hierarchy is mounted, and which one it is.
 struct Hierarchy {
     place: PathBuf,
+    /// The group that is shown there: `/`, or a container's own.
+    root: String,
     /// Comma-separated controllers, as in /proc/PID/cgroup; empty for version 2.
     controllers: String,
 }
@@ -42,10 +44,12 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
             let mut right = right.split(' ');
             let kind = right.next()?;
             let options = right.nth(1)?;
-            let place = PathBuf::from(left.split(' ').nth(4)?);
+            let mut left = left.split(' ').skip(3);
+            let (root, place) = (left.next()?.to_owned(), PathBuf::from(left.next()?));
             match kind {
                 "cgroup2" => Some(Hierarchy {
                     place,
+                    root,
                     controllers: String::new(),
                 }),
                 "cgroup" => {
@@ -61,6 +65,7 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
                         .collect();
                     Some(Hierarchy {
                         place,
+                        root,
                         controllers: controllers.join(","),
                     })
                 }
@@ -80,6 +85,10 @@ fn pairs<'a>(hierarchies: &'a [Hierarchy], groups: &'a str) -> Vec<(&'a Path, &'
             let found = hierarchies
                 .iter()
                 .find(|h| same(&h.controllers, controllers))?;
+            let group = match found.root.as_str() {
+                "/" => group,
+                root => group.strip_prefix(root)?,
+            };
             Some((found.place.as_path(), group))
         })
         .collect()
@@ -102,13 +111,13 @@ mod tests {
     const MOUNTS: &str = "\
 30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
 31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct
-32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+32 30 0:28 /docker/1 /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
 33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
 34 30 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer";
 
     #[test]
     fn each_group_finds_its_hierarchy() {
-        let groups = "9:freezer:/slurm/uid_1/job_2/step_0\n4:cpuacct,cpu:/a\n1:name=systemd:/b\n0::/c\n7:rdma:/none\n";
+        let groups = "9:freezer:/slurm/uid_1/job_2/step_0\n4:cpuacct,cpu:/a\n1:name=systemd:/docker/1/b\n0::/c\n7:rdma:/none\n";
         let found: Vec<String> = pairs(&hierarchies(MOUNTS), groups)
             .into_iter()
             .map(|(place, group)| format!("{}{group}", place.display()))

@@ -4,6 +4,7 @@
 //! machines must be as they were before it.
 
 mod apptainer;
+mod attacks;
 mod batch;
 mod broken_images;
 mod broken_nodes;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         users::cases(),
         mpi::cases(),
         apptainer::cases(),
+        attacks::cases(),
         command_line::cases(),
     ];
     let trials = modules
