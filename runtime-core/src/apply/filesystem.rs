@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::ApplyError;
+use super::rootfs::SCRATCH;
 use crate::config::MountCalls;
 use crate::sys::mount::{self, Attributes};
 
@@ -116,12 +117,15 @@ impl Detached {
                 )
                 .map_err(|e| failed(filesystem, e.into(), None))
             }
-            Self::Bind(source, attributes) => mount::bind_old(source.as_fd(), target, *attributes)
-                .map_err(|error| ApplyError::Mount {
-                    what: "a directory of the host",
-                    error,
-                    kernel: String::new(),
-                }),
+            Self::Bind(source, attributes) => {
+                mount::bind_old(source.as_fd(), target, *attributes, SCRATCH).map_err(|error| {
+                    ApplyError::Mount {
+                        what: "a directory of the host",
+                        error,
+                        kernel: String::new(),
+                    }
+                })
+            }
         }
     }
 

@@ -119,15 +119,28 @@ pub fn descriptor_path(fd: BorrowedFd<'_>) -> String {
 /// for kernels without the calls above. Attributes are set on the top mount and
 /// then on each one below it, as mount(2) has no recursive change.
 ///
+/// The copy is made now, not when `source` was opened: what has been mounted on
+/// `without` since, a path in this namespace, is not to be part of it.
+///
 /// # Errors
 /// What the kernel said.
 pub fn bind_old(
     source: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
     attributes: Attributes,
+    without: &str,
 ) -> io::Result<()> {
-    let to = descriptor_path(target);
-    rustix::mount::mount_bind_recursive(descriptor_path(source).as_str(), to.as_str())?;
+    let (from, to) = (descriptor_path(source), descriptor_path(target));
+    let origin = rustix::fs::readlink(from.as_str(), Vec::new())?.into_bytes();
+    let holds_it = without
+        .as_bytes()
+        .strip_prefix(origin.as_slice())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || origin == b"/");
+    if holds_it {
+        rustix::mount::mount_bind(from.as_str(), to.as_str())?;
+    } else {
+        rustix::mount::mount_bind_recursive(from.as_str(), to.as_str())?;
+    }
     // `target` still names what lies under the new mount: its place in the tree
     // is found through the path that the kernel gives for it.
     let place = rustix::fs::readlink(to.as_str(), Vec::new())?.into_bytes();

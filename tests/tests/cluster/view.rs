@@ -16,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         proc_and_sys_are_there,
         no_trace_of_the_host_is_mounted,
         the_mount_options,
+        older_mount_calls_make_the_same
     ]
 }
 
@@ -196,5 +197,43 @@ fn the_mount_options(cluster: &Cluster) {
                 "{point} would be seen outside: {output}"
             );
         }
+    }
+}
+
+/// mount(2) alone, as on kernels before 5.12.
+fn older_mount_calls_make_the_same(cluster: &Cluster) {
+    const CONFIG: &str = "/etc/oarlock/oarlock.toml";
+    let look = |image: &str| {
+        cluster
+            .alice(&format!(
+                "touch ~/there; srun -w node1 -n2 --container-image={image} --container-mounts=/etc:/dev/x/y:ro,/shared:/mnt/s sh -c '\
+                   ls /dev | sort; ls ~/there /dev/x/y/hostname /mnt/s/tests/tiny.sif; : >/tmp/by-$SLURM_PROCID; : >/dev/null\n\
+                   while read -r a b c d e f rest; do case $e in /tmp*|/|/proc|/sys|/home/*|/mnt/s|/dev/x/y) echo $e ${{f%%,relatime}};; esac; done </proc/self/mountinfo | sort | uniq'; \
+                 code=$?; rm ~/there; exit $code"
+            ))
+            .succeeds()
+            .stdout
+    };
+    let mut seen = Vec::new();
+    for calls in ["auto", "old"] {
+        let _restore = cluster.change(
+            "node1",
+            &format!("cp -p {CONFIG} /root/kept && sed -i 's/^mount_calls = .*/mount_calls = \"{calls}\"/' {CONFIG}"),
+            format!("cp -p /root/kept {CONFIG} && rm /root/kept"),
+        );
+        for image in [TINY, TINY_FUSE] {
+            seen.push(look(image));
+            cluster.root("node1", "rm /tmp/by-0 /tmp/by-1").succeeds();
+        }
+    }
+    let sorted = |text: &String| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    let first = sorted(&seen[0]);
+    assert!(first.contains("/tmp rw,nosuid,nodev"), "{first}");
+    for other in &seen {
+        assert_eq!(sorted(other), first);
     }
 }
