@@ -3,12 +3,12 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime_core::path::HostPath;
 use runtime_core::prepare::protocol::{self, Answer, Start};
 use runtime_core::request::Request;
-use runtime_core::sys::{ipc, mount};
+use runtime_core::sys::{ipc, mount, process};
 
 use crate::failure::Failure;
 use crate::ffi;
@@ -17,6 +17,9 @@ use crate::state::Places;
 /// A rank waits this long at the most: `oarlock-prepare` has bounds of its own
 /// and says which was met, unless the kernel holds it.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A killed server ends at once, unless the kernel holds it.
+const PATIENCE_WITH_SERVER: Duration = Duration::from_millis(500);
 
 /// The plugin's end of the connection, shared by all tasks of the node.
 #[derive(Debug)]
@@ -86,9 +89,19 @@ impl Handoff {
         Ok(message.and_then(Answer::read))
     }
 
-    /// Ends `oarlock-prepare` if it still waits. Works on the connection, not on
-    /// the descriptor, and so from a process that shares only memory, too.
+    /// The last rank has ended: ends the image's FUSE server, which would end by
+    /// itself, but perhaps after Slurm has looked whether the step is empty, and
+    /// Slurm looks again only a second later. Then ends `oarlock-prepare` if it
+    /// still waits. Works on the connection, not on the descriptor, and so from a
+    /// process that shares only memory, too.
     pub(crate) fn end(&self) {
+        while let Ok(Some(message)) = ipc::receive_now(self.socket.as_fd()) {
+            if let Some(Answer::Server(server)) = Answer::read(message) {
+                let _ = process::kill(server.as_fd());
+                let soon = Instant::now() + PATIENCE_WITH_SERVER;
+                let _ = ipc::wait_readable(&[server.as_fd()], Some(soon));
+            }
+        }
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 }

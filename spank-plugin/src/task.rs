@@ -126,7 +126,7 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
                 number: (number != ANY).then_some(number),
             });
         }
-        None => {
+        Some(Answer::Server(_)) | None => {
             return Err(Failure(
                 "oarlock-prepare ended without an answer; see the node's journal".to_owned(),
             )

@@ -20,6 +20,7 @@ const NAMESPACE: u8 = b'N';
 const GO: u8 = b'G';
 const CONTAINER: u8 = b'C';
 const FAILURE: u8 = b'F';
+const SERVER: u8 = b'S';
 
 /// Longest text of a failure, in bytes: one line.
 const MAX_TEXT: usize = 2048;
@@ -113,6 +114,9 @@ pub enum Answer {
         /// The environment's changes.
         changes: OwnedFd,
     },
+    /// For slurmstepd itself, behind the ranks' answers: the image's FUSE server, as
+    /// a pidfd, to be ended when the last rank has.
+    Server(OwnedFd),
     /// There is no container.
     Failure {
         /// Counts the answers of this node from 0, so that one rank tells the
@@ -142,6 +146,12 @@ pub fn container_message(number: u32, times: Times) -> Vec<u8> {
     out
 }
 
+/// The byte that goes with a server's pidfd.
+#[must_use]
+pub fn server_message() -> Vec<u8> {
+    vec![SERVER]
+}
+
 /// The bytes of a failure: one line, no control characters.
 #[must_use]
 pub fn failure_message(number: u32, text: &OsStr) -> Vec<u8> {
@@ -165,6 +175,9 @@ impl Answer {
             let bytes = rest.get(place * 4..place * 4 + 4)?;
             bytes.try_into().ok().map(u32::from_le_bytes)
         };
+        if *kind == SERVER {
+            return message.fds.into_iter().next().map(Self::Server);
+        }
         let number = word(0)?;
         match *kind {
             CONTAINER => {

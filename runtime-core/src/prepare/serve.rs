@@ -157,7 +157,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         BUILD_MICROSECONDS = times.build,
         "container ready"
     );
-    give(socket, request.ranks, &built.container, times);
+    give(socket, request.ranks, &built, times);
     Ok(())
 }
 
@@ -358,7 +358,8 @@ fn next_message(socket: BorrowedFd<'_>) -> Result<ToPrepare, Stop> {
 }
 
 /// Puts one answer a rank into the socket; ranks take them when they come.
-fn give(socket: &OwnedFd, ranks: u32, container: &Container, times: Times) {
+fn give(socket: &OwnedFd, ranks: u32, built: &Built, times: Times) {
+    let container = &built.container;
     for number in 0..ranks {
         let bytes = protocol::container_message(number, times);
         let fds = [container.namespace.as_fd(), container.changes.as_fd()];
@@ -366,6 +367,14 @@ fn give(socket: &OwnedFd, ranks: u32, container: &Container, times: Times) {
             tracing::debug!(%error, "the step ended while its ranks were starting");
             return;
         }
+    }
+    let server = built.server.map(sys::process::pidfd_of);
+    if let Some(Ok(server)) = server {
+        let _ = ipc::send(
+            socket.as_fd(),
+            &protocol::server_message(),
+            &[server.as_fd()],
+        );
     }
 }
 

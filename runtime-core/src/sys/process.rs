@@ -51,6 +51,24 @@ impl Child {
     }
 }
 
+/// A descriptor for a process, which becomes readable when that ends,
+/// pidfd_open(2), Linux 5.3.
+///
+/// # Errors
+/// `ESRCH` where there is none.
+pub fn pidfd_of(id: u32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(id.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Kills the process behind a pidfd, pidfd_send_signal(2).
+///
+/// # Errors
+/// `ESRCH` where it has ended.
+pub fn kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::process::pidfd_send_signal(pidfd, Signal::KILL)?)
+}
+
 impl Child {
     /// Kills the child and does not wait for it: one that hangs in the kernel is
     /// left to init.
