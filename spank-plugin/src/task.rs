@@ -63,8 +63,13 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
     }
     match enter_as_asked(spank) {
         Ok(()) => Outcome::Run,
-        Err(Refusal { text, number }) => {
-            if number.map_or(first, |n| n == 0) {
+        Err(Refusal { text, teller }) => {
+            let tell = match teller {
+                Teller::ThisRank => true,
+                Teller::FirstRank => first,
+                Teller::Counted(number) => number == 0,
+            };
+            if tell {
                 failure::tell(&text);
             }
             Outcome::End
@@ -72,27 +77,40 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
     }
 }
 
-/// Why this rank does not enter. `number` counts the ranks of the node that were
-/// told the same.
+/// Why this rank does not enter, and who tells the user: one line a node where
+/// all ranks have the same to say.
 struct Refusal {
     text: String,
-    number: Option<u32>,
+    teller: Teller,
+}
+
+enum Teller {
+    /// What went wrong may be this rank's alone.
+    ThisRank,
+    /// All ranks of the node have met it.
+    FirstRank,
+    /// All ranks were answered so, and this is the number of the answer.
+    Counted(u32),
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self {
             text: failure.0,
-            number: None,
+            teller: Teller::FirstRank,
         }
     }
 }
 
 impl From<enter::EnterError> for Refusal {
     fn from(error: enter::EnterError) -> Self {
+        let teller = match &error {
+            enter::EnterError::Workdir { .. } => Teller::FirstRank,
+            enter::EnterError::Step { .. } => Teller::ThisRank,
+        };
         Self {
             text: error.to_string(),
-            number: None,
+            teller,
         }
     }
 }
@@ -123,7 +141,10 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
         Some(Answer::Failure { number, text }) => {
             return Err(Refusal {
                 text,
-                number: (number != ANY).then_some(number),
+                teller: match number {
+                    ANY => Teller::FirstRank,
+                    number => Teller::Counted(number),
+                },
             });
         }
         Some(Answer::Server(_)) | None => {

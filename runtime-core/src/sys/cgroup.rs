@@ -3,7 +3,7 @@
 //! The groups are Slurm's: none is made, changed or removed here, and paths are
 //! read from the kernel, never built.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Where a hierarchy is mounted, and which one it is.
@@ -28,11 +28,19 @@ pub fn join(task: u32, helper: u32) -> io::Result<()> {
         let procs = hierarchy
             .join(group.trim_start_matches('/'))
             .join("cgroup.procs");
-        if let Err(error) = std::fs::write(&procs, helper.to_string()) {
+        if let Err(error) = write_existing(&procs, &helper.to_string()) {
             tracing::debug!(group = %procs.display(), %error, "helper left outside");
         }
     }
     Ok(())
+}
+
+/// Writes to a file that is there: none is made, wherever a path leads.
+fn write_existing(path: &Path, text: &str) -> io::Result<()> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 /// The control-group mounts of a mountinfo, proc(5).
@@ -89,6 +97,10 @@ fn pairs<'a>(hierarchies: &'a [Hierarchy], groups: &'a str) -> Vec<(&'a Path, &'
                 "/" => group,
                 root => group.strip_prefix(root)?,
             };
+            // A group outside of what is shown here is written with "..".
+            if group.split('/').any(|part| part == "..") {
+                return None;
+            }
             Some((found.place.as_path(), group))
         })
         .collect()
@@ -117,7 +129,7 @@ mod tests {
 
     #[test]
     fn each_group_finds_its_hierarchy() {
-        let groups = "9:freezer:/slurm/uid_1/job_2/step_0\n4:cpuacct,cpu:/a\n1:name=systemd:/docker/1/b\n0::/c\n7:rdma:/none\n";
+        let groups = "9:freezer:/slurm/uid_1/job_2/step_0\n4:cpuacct,cpu:/a\n1:name=systemd:/docker/1/b\n0::/c\n7:rdma:/none\n9:freezer:/../outside\n";
         let found: Vec<String> = pairs(&hierarchies(MOUNTS), groups)
             .into_iter()
             .map(|(place, group)| format!("{}{group}", place.display()))

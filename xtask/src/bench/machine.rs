@@ -41,7 +41,7 @@ pub(crate) fn describe(layout: &Layout, engine: &Engine) -> Vec<(&'static str, S
             ),
         ),
         ("memory", field(&read("/proc/meminfo"), "MemTotal")),
-        ("kernel", host(&["uname", "-r"])),
+        ("kernel", kernel_version(&host(&["uname", "-r"]))),
         (
             "load average before",
             load.split(' ').next().unwrap_or_default().to_owned(),
@@ -99,6 +99,11 @@ fn field(text: &str, name: &str) -> String {
         .filter_map(|line| line.split_once(':'))
         .find(|(key, _)| key.trim() == name)
         .map_or("unknown".into(), |(_, value)| value.trim().to_owned())
+}
+
+/// The version without what a distributor or a site has added to it.
+fn kernel_version(release: &str) -> String {
+    release.split('-').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
