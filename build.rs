@@ -30,7 +30,7 @@ fn main() {
     bindgen::Builder::default()
         .header(header.display().to_string())
         .clang_arg(format!("-I{}", include.display()))
-        .allowlist_function("spank_.*")
+        .allowlist_function("spank_.*|slurm_error")
         .allowlist_type("spank_.*|slurm_err_t")
         .default_enum_style(bindgen::EnumVariation::ModuleConsts)
         .derive_debug(false)

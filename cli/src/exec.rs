@@ -127,6 +127,7 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
             image: ImageName::parse(&args.image)?,
             mounts,
             workdir: args.workdir.as_deref().map(parse_workdir).transpose()?,
+            stage: None,
         },
         identity: Identity {
             uid: rustix::process::geteuid().as_raw(),
@@ -147,6 +148,7 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
         script: None,
         mpi: None,
         ranks: 1,
+        job: 0,
         label: String::from("exec"),
     })
 }

@@ -12,11 +12,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::HostPath;
 
+mod images;
+mod store;
+
+pub use images::{Images, KernelMount, RequireSignature, Untrusted};
+pub use store::{Size, Store};
+
 /// No sensible policy is longer than this, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Ranks do not wait longer than some minutes, whatever the site says.
 const MAX_TIMEOUT: u32 = 120;
+
+/// Nor longer than this for a copy: the plugin gives up after 300 seconds.
+const MAX_STAGE_TIMEOUT: u32 = 280;
 
 /// Why the site's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,33 +72,14 @@ pub enum ConfigError {
 pub struct SiteConfig {
     /// Which images, and how they are mounted.
     pub images: Images,
+    /// Where a node keeps copies of images.
+    pub store: Store,
     /// The file-system server for images that the kernel must not parse.
     pub fuse: Fuse,
     /// What every container sees of the host.
     pub mounts: Mounts,
     /// Bounds on the work before the first rank.
     pub prepare: Prepare,
-}
-
-/// `[images]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Images {
-    /// Which images the kernel's own squashfs may parse.
-    pub kernel_mount: KernelMount,
-}
-
-/// Which images the kernel's own squashfs may parse.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KernelMount {
-    /// Files of root in a path that only root can change.
-    #[default]
-    Trusted,
-    /// None: every image is served by FUSE.
-    Never,
-    /// All: only for sites whose users cannot bring images.
-    Always,
 }
 
 /// `[fuse]`
@@ -196,6 +186,21 @@ impl SiteConfig {
         };
         for host in &self.mounts.host {
             HostPath::new(host).map_err(|error| wrong("mounts.host", error.to_string()))?;
+        }
+        for path in &self.images.allow_paths {
+            HostPath::new(path).map_err(|error| wrong("images.allow_paths", error.to_string()))?;
+        }
+        HostPath::new(&self.images.keyring)
+            .map_err(|error| wrong("images.keyring", error.to_string()))?;
+        HostPath::new(&self.store.path).map_err(|error| wrong("store.path", error.to_string()))?;
+        if !(1..=MAX_STAGE_TIMEOUT).contains(&self.store.timeout) {
+            return Err(wrong(
+                "store.timeout",
+                format!(
+                    "{} is not between 1 and {MAX_STAGE_TIMEOUT} seconds",
+                    self.store.timeout
+                ),
+            ));
         }
         HostPath::new(&self.fuse.server)
             .map_err(|error| wrong("fuse.server", error.to_string()))?;

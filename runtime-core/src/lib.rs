@@ -19,12 +19,16 @@ pub mod enter;
 pub mod environment;
 #[cfg(feature = "construct")]
 pub mod image;
+pub mod kept;
 pub mod message;
 pub mod path;
 #[cfg(feature = "construct")]
 pub mod plan;
 pub mod prepare;
 pub mod request;
+pub mod runtime_directory;
+#[cfg(feature = "construct")]
+pub mod store;
 pub mod sys;
 #[cfg(feature = "construct")]
 pub mod unprivileged;

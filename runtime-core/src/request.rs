@@ -33,6 +33,9 @@ pub enum RequestError {
         /// What is wrong with it.
         problem: MountProblem,
     },
+    /// `--container-stage` is neither of its words.
+    #[error("--container-stage={0}: write off or node")]
+    Stage(String),
     /// `--container-workdir` is not absolute.
     #[error("working directory {0}")]
     Workdir(PathError),
@@ -193,6 +196,33 @@ pub struct Options {
     pub mounts: Vec<UserMount>,
     /// `--container-workdir`.
     pub workdir: Option<ContainerPath>,
+    /// `--container-stage`; `None` for what the site says.
+    pub stage: Option<Stage>,
+}
+
+/// Whether an image is copied to the node's own disk before it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It runs from where it lies.
+    #[default]
+    Off,
+    /// The step waits for a copy on each node's own disk, and runs from that.
+    Node,
+}
+
+impl Stage {
+    /// Parses `--container-stage`.
+    ///
+    /// # Errors
+    /// [`RequestError::Stage`].
+    pub fn parse(text: &OsStr) -> Result<Self, RequestError> {
+        match text.as_bytes() {
+            b"off" => Ok(Self::Off),
+            b"node" => Ok(Self::Node),
+            _ => Err(RequestError::Stage(text.to_string_lossy().into_owned())),
+        }
+    }
 }
 
 /// Whose job it is: the host's ids, which the container keeps.
@@ -224,6 +254,8 @@ pub struct Request {
     pub mpi: Option<HostPath>,
     /// Ranks on this node: as many answers are given.
     pub ranks: u32,
+    /// The job's number; 0 where there is no job.
+    pub job: u32,
     /// For the log: job and step, in Slurm's own notation.
     pub label: String,
 }

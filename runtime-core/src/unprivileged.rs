@@ -18,7 +18,8 @@ use crate::apply::scripts::{self, From};
 use crate::apply::survey;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
-use crate::image::source::{self, SourceError};
+use crate::image::policy::{self, Denial};
+use crate::image::source::{self, Layout, SourceError};
 use crate::image::trust::{self, Method};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts};
@@ -31,6 +32,14 @@ pub enum LocalError {
     /// The image cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The site does not allow it.
+    #[error("image {image}: {denial}")]
+    Denied {
+        /// As typed.
+        image: ImageName,
+        /// The rule.
+        denial: Denial,
+    },
     /// The container could not be built.
     #[error("image {image}: {error}")]
     Apply {
@@ -58,6 +67,13 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
     let found = source::open(image, here.as_fd())?;
     let opened = found.source;
+    let owner = rustix::fs::fstat(&opened.fd).map_or(u32::MAX, |about| about.st_uid);
+    policy::allows_file(&config.images, &opened.path, owner, &policy::uid_of).map_err(
+        |denial| LocalError::Denied {
+            image: image.clone(),
+            denial,
+        },
+    )?;
     let cwd = std::env::current_dir()
         .ok()
         .and_then(|path| HostPath::new(path).ok());
@@ -69,7 +85,13 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     };
     let is_root = rustix::process::geteuid().is_root();
     let method = if is_root {
-        trust::method(config.images.kernel_mount, opened.fd.as_fd()).0
+        match &opened.layout {
+            Layout::File(layout) => {
+                let trusted = trust::doubt(opened.fd.as_fd()).is_none();
+                trust::method(&config.images, layout, trusted)
+            }
+            Layout::Directory => Method::Fuse,
+        }
     } else {
         enter_user_namespace(request).map_err(LocalError::UserNamespace)?;
         Method::Fuse

@@ -66,6 +66,13 @@ static SET_VERSIONS: extern "C" fn() = {
     set_versions
 };
 
+/// Writes a line to the log of the Slurm program that this is in.
+pub(crate) fn log_error(text: &str) {
+    let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
+    // SAFETY: the format takes one string, which lives through the call.
+    unsafe { spank::slurm_error(c"%s".as_ptr(), text.as_ptr()) };
+}
+
 /// Slurm's handle, valid during the hook that it was given to.
 #[derive(Clone, Copy)]
 pub(crate) struct Spank(spank::spank_t);

@@ -10,7 +10,7 @@ use runtime_core::prepare::protocol::{self, Answer, Start};
 use runtime_core::request::Request;
 use runtime_core::sys::{ipc, mount, process};
 
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::ffi;
 use crate::state::Places;
 
@@ -76,9 +76,19 @@ impl Handoff {
     }
 
     /// Says that a task is about to start, and takes an answer: each rank takes
-    /// one of as many equal ones. `None` where `oarlock-prepare` is gone.
+    /// one of as many equal ones; what comes before them is for the user. `None` where
+    /// `oarlock-prepare` is gone.
     pub(crate) fn go(&self, start: &Start) -> Result<Option<Answer>, Failure> {
         let _ = ipc::send(self.socket.as_fd(), &start.encode(), &[]);
+        loop {
+            match self.receive()? {
+                Some(Answer::Notice(text)) => failure::tell(&text),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn receive(&self) -> Result<Option<Answer>, Failure> {
         let message = ipc::receive(self.socket.as_fd()).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => Failure(format!(
                 "no answer from oarlock-prepare within {} s; is the file system of the image alive?",

@@ -9,7 +9,9 @@
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use runtime_core::kept::{self, Whose};
 use runtime_core::path::HostPath;
+use runtime_core::runtime_directory;
 
 use crate::failure::{self, Failure};
 use crate::ffi::{self, RawSpank, Spank, context};
@@ -271,4 +273,46 @@ pub unsafe extern "C" fn slurm_spank_exit(_: RawSpank, _: c_int, _: *mut *mut c_
         }
         Ok(())
     })
+}
+
+/// After a job, on each of its nodes, in a process of its own: what was kept for
+/// its steps goes.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_job_epilog(
+    spank: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    release(|| Spank::new(spank).job_id().ok().map(Whose::Job))
+}
+
+/// In slurmd, when it starts: what jobs of a former one left goes. Steps that run
+/// have mounts of their own.
+///
+/// # Safety
+/// Called by Slurm with its own handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slurm_spank_slurmd_init(
+    _: RawSpank,
+    _: c_int,
+    _: *mut *mut c_char,
+) -> c_int {
+    release(|| Some(Whose::All))
+}
+
+/// Never an error: a node is not drained for a mount that stays.
+fn release(whose: impl FnOnce() -> Option<Whose>) -> c_int {
+    let released = catch_unwind(AssertUnwindSafe(|| whose().map(kept::release)));
+    match released {
+        Ok(Some(Err(error))) => ffi::log_error(&format!(
+            "oarlock: {}: {error}; try: oarlock gc",
+            runtime_directory::PATH
+        )),
+        Ok(_) => {}
+        Err(_) => ffi::log_error(&format!("oarlock: {}", panicked().0)),
+    }
+    OK
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString, c_int};
 
-use runtime_core::request::{ImageName, Options, RequestError, UserMount, parse_workdir};
+use runtime_core::request::{ImageName, Options, RequestError, Stage, UserMount, parse_workdir};
 
 use crate::ffi::OptionText;
 
@@ -21,7 +21,7 @@ pub(crate) struct Known {
 }
 
 /// All options; a callback is told the place in this table.
-pub(crate) static KNOWN: [Known; 3] = [
+pub(crate) static KNOWN: [Known; 4] = [
     Known {
         text: OptionText {
             name: c"container-image",
@@ -49,6 +49,15 @@ pub(crate) static KNOWN: [Known; 3] = [
         variable: "OARLOCK_CONTAINER_WORKDIR",
         handed_on: "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_workdir",
     },
+    Known {
+        text: OptionText {
+            name: c"container-stage",
+            argument: c"off|node",
+            usage: c"[oarlock] node: copy the image to each node's own disk first and run from there; off: run it from where it lies; default: as the site says",
+        },
+        variable: "OARLOCK_CONTAINER_STAGE",
+        handed_on: "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_stage",
+    },
 ];
 
 /// What was given, as text. Slurm up to 23.11 calls back twice on the node: the
@@ -58,6 +67,7 @@ pub(crate) struct Given {
     image: Option<OsString>,
     mounts: Option<OsString>,
     workdir: Option<OsString>,
+    stage: Option<OsString>,
 }
 
 /// Why options cannot be used together.
@@ -76,6 +86,7 @@ impl Given {
         image: None,
         mounts: None,
         workdir: None,
+        stage: None,
     };
 
     /// Takes the value of one option, after checking it.
@@ -93,6 +104,10 @@ impl Given {
                 parse_workdir(value)?;
                 &mut self.workdir
             }
+            3 => {
+                Stage::parse(value)?;
+                &mut self.stage
+            }
             other => return Err(OptionsError::Unknown(other)),
         };
         *place = Some(value.to_owned());
@@ -102,10 +117,14 @@ impl Given {
     /// The container that was asked for, if any.
     pub(crate) fn resolve(&self) -> Result<Option<Options>, OptionsError> {
         let Some(image) = &self.image else {
-            return match (&self.mounts, &self.workdir) {
-                (Some(_), _) => Err(OptionsError::NoImage("container-mounts")),
-                (_, Some(_)) => Err(OptionsError::NoImage("container-workdir")),
-                (None, None) => Ok(None),
+            let needing = [
+                (&self.mounts, "container-mounts"),
+                (&self.workdir, "container-workdir"),
+                (&self.stage, "container-stage"),
+            ];
+            return match needing.into_iter().find(|(value, _)| value.is_some()) {
+                Some((_, name)) => Err(OptionsError::NoImage(name)),
+                None => Ok(None),
             };
         };
         Ok(Some(Options {
@@ -117,6 +136,7 @@ impl Given {
                 .transpose()?
                 .unwrap_or_default(),
             workdir: self.workdir.as_deref().map(parse_workdir).transpose()?,
+            stage: self.stage.as_deref().map(Stage::parse).transpose()?,
         }))
     }
 }

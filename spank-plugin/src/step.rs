@@ -55,6 +55,7 @@ pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure
         script,
         mpi: expected_mpi_directory(job, step),
         ranks: ask("number of tasks", spank.local_tasks())?,
+        job,
         label: label(job, step),
     })
 }

@@ -147,7 +147,7 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
                 },
             });
         }
-        Some(Answer::Server(_)) | None => {
+        Some(Answer::Server(_) | Answer::Notice(_)) | None => {
             return Err(Failure(
                 "oarlock-prepare ended without an answer; see the node's journal".to_owned(),
             )

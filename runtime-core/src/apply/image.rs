@@ -1,29 +1,29 @@
-//! Mounting an image, by the way that trust allows.
+//! Mounting an image: its root file system and the overlays upon it, each by the
+//! way that trust allows.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::filesystem::{Calls, Detached, Filesystem};
+use super::filesystem::{Calls, Detached};
 use super::fuse::{self, Attached};
+use super::layers;
+use super::shared::{self, Shared};
 use super::{ApplyError, FileAccess, binds, step};
 use crate::config::SiteConfig;
+use crate::image::layout::{FileLayout, FilesystemKind, Partition};
 use crate::image::source::{Layout, Source};
 use crate::image::trust::Method;
-use crate::sys;
-use crate::sys::loopdev::LoopDevice;
 use crate::sys::mount::Attributes;
 
-const IMAGE: Attributes = Attributes {
+pub(super) const IMAGE: Attributes = Attributes {
     read_only: true,
     nosuid: true,
     nodev: true,
     noexec: false,
 };
 
-/// An image's file system, mounted nowhere yet.
+/// An image's file systems, mounted nowhere yet.
 #[derive(Debug)]
 pub struct ImageMount(Way);
 
@@ -36,8 +36,15 @@ enum Way {
         seen: OwnedFd,
         tree: Option<Detached>,
     },
-    /// The kernel's squashfs; the device is held until the mount has it.
-    Kernel { made: Detached, _device: LoopDevice },
+    /// File systems of a file, the lowest first.
+    Layers(Vec<Layer>),
+}
+
+/// One file system of a file.
+#[derive(Debug)]
+pub(super) enum Layer {
+    /// By the kernel; the device is held until the mount has it.
+    Kernel(Shared),
     /// FUSE; what the server needs is kept while it is not started.
     Fuse {
         made: Detached,
@@ -48,7 +55,7 @@ enum Way {
 
 impl ImageMount {
     /// Prepares as much as can be done before there is a place to mount at. A
-    /// kernel mount that fails becomes a FUSE mount.
+    /// kernel mount of a squashfs that fails becomes a FUSE mount.
     ///
     /// # Errors
     /// Any [`ApplyError`] of mounting.
@@ -59,44 +66,50 @@ impl ImageMount {
         access: &FileAccess,
         calls: Calls,
     ) -> Result<Self, ApplyError> {
-        let Layout::Squashfs { offset, size } = source.layout else {
+        let Layout::File(layout) = &source.layout else {
             return Self::directory(source);
         };
         if method == Method::Kernel {
-            match Self::kernel(source, offset, size, calls) {
+            match Self::kernel(source, layout, config, calls) {
                 Ok(mount) => return Ok(mount),
                 // No loop device left, or a compression that this kernel was
                 // built without: the server can do it all the same.
                 Err(error) => tracing::warn!(%error, "no kernel mount; serving the image by FUSE"),
             }
         }
-        Self::fuse(source, offset, config, access, calls)
+        layout
+            .partitions()
+            .map(|part| Self::fuse(source, *part, config, access, calls))
+            .collect::<Result<_, _>>()
+            .map(|layers| Self(Way::Layers(layers)))
     }
 
-    fn kernel(source: &Source, offset: u64, size: u64, calls: Calls) -> Result<Self, ApplyError> {
-        let device =
-            sys::loopdev::attach(source.fd.as_fd(), offset, size).map_err(ApplyError::Loop)?;
-        let filesystem = Filesystem {
-            what: "the image by the kernel's squashfs",
-            kind: "squashfs",
-            source: device.path.clone(),
-            options: Vec::new(),
-            attributes: IMAGE,
-        };
-        let made = Detached::new(filesystem, calls)?;
-        Ok(Self(Way::Kernel {
-            made,
-            _device: device,
-        }))
+    fn kernel(
+        source: &Source,
+        layout: &FileLayout,
+        config: &SiteConfig,
+        calls: Calls,
+    ) -> Result<Self, ApplyError> {
+        layout
+            .partitions()
+            .map(|part| {
+                shared::mount(source.fd.as_fd(), *part, config.images.direct_io, calls)
+                    .map(Layer::Kernel)
+            })
+            .collect::<Result<_, _>>()
+            .map(|layers| Self(Way::Layers(layers)))
     }
 
     fn fuse(
         source: &Source,
-        offset: u64,
+        part: Partition,
         config: &SiteConfig,
         access: &FileAccess,
         calls: Calls,
-    ) -> Result<Self, ApplyError> {
+    ) -> Result<Layer, ApplyError> {
+        if part.kind != FilesystemKind::Squashfs {
+            return Err(ApplyError::KernelOnly(part.kind));
+        }
         let connection = fuse::Connection::open()?;
         let (uid, gid) = match access {
             FileAccess::As(who) => (who.uid, who.gid),
@@ -108,19 +121,19 @@ impl ImageMount {
         let made = Detached::new(connection.filesystem(uid, gid), calls)?;
         let image = copy(source)?;
         if matches!(made, Detached::ToMake(_)) {
-            return Ok(Self(Way::Fuse {
+            return Ok(Layer::Fuse {
                 made,
-                pending: Some((connection, image, offset)),
+                pending: Some((connection, image, part.offset)),
                 server: None,
-            }));
+            });
         }
         let program = &config.fuse.server;
-        let server = connection.serve(program, image.as_fd(), offset, access, Attached::No)?;
-        Ok(Self(Way::Fuse {
+        let server = connection.serve(program, image.as_fd(), part.offset, access, Attached::No)?;
+        Ok(Layer::Fuse {
             made,
             pending: None,
             server: Some(server),
-        }))
+        })
     }
 
     /// The image's root, where it can be looked at before it is attached.
@@ -128,33 +141,45 @@ impl ImageMount {
     pub fn root(&self) -> Option<BorrowedFd<'_>> {
         match &self.0 {
             Way::Directory { seen, .. } => Some(seen.as_fd()),
-            Way::Kernel {
-                made: Detached::Made(root),
-                ..
-            }
-            | Way::Fuse {
-                made: Detached::Made(root),
-                ..
-            } => Some(root.as_fd()),
-            Way::Kernel { .. } | Way::Fuse { .. } => None,
+            Way::Layers(layers) => match layers.as_slice() {
+                [one] => one.root(),
+                _ => None,
+            },
         }
     }
 
-    /// The process id of the FUSE server, where there is one already.
+    /// The process ids of the FUSE servers that run already.
     #[must_use]
-    pub fn server(&self) -> Option<u32> {
+    pub fn servers(&self) -> Vec<u32> {
+        self.layers()
+            .filter_map(|layer| match layer {
+                Layer::Fuse { server, .. } => *server,
+                Layer::Kernel(_) => None,
+            })
+            .collect()
+    }
+
+    /// What the node may keep of it for the job's next step.
+    #[must_use]
+    pub fn keepable(&self) -> Vec<shared::Keepable> {
+        self.layers()
+            .filter_map(|layer| match layer {
+                Layer::Kernel(shared) => shared.keepable().ok(),
+                Layer::Fuse { .. } => None,
+            })
+            .collect()
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
         match &self.0 {
-            Way::Fuse { server, .. } => *server,
-            Way::Directory { .. } | Way::Kernel { .. } => None,
+            Way::Directory { .. } => [].iter(),
+            Way::Layers(layers) => layers.iter(),
         }
     }
 
     fn directory(source: &Source) -> Result<Self, ApplyError> {
-        let path = sys::mount::descriptor_path(source.fd.as_fd());
-        let path = rustix::fs::readlink(path.as_str(), Vec::new())
-            .map_err(|e| step("looking at the image's directory")(e.into()))?;
         Ok(Self(Way::Directory {
-            path: OsString::from_vec(path.into_bytes()).into(),
+            path: source.path.clone(),
             seen: copy(source)?,
             tree: None,
         }))
@@ -187,27 +212,55 @@ impl ImageMount {
         Ok(())
     }
 
-    /// Mounts at the directory `place`, which `target` holds open.
+    /// Mounts at the directory `place`, which `target` holds open, below the
+    /// scratch tmpfs `scratch`.
     ///
     /// # Errors
     /// Any [`ApplyError`] of mounting.
     pub fn attach(
         self,
+        scratch: &OwnedFd,
         target: &OwnedFd,
         place: &Path,
         config: &SiteConfig,
         access: &FileAccess,
+        calls: Calls,
     ) -> Result<(), ApplyError> {
         match self.0 {
             Way::Directory {
                 tree: Some(made), ..
-            }
-            | Way::Kernel { made, .. } => made.attach(target.as_fd()),
+            } => made.attach(target.as_fd()),
             Way::Directory { tree: None, .. } => Err(step("binding the image's directory")(
                 io::ErrorKind::InvalidInput.into(),
             )),
-            Way::Fuse { made, pending, .. } => {
-                made.attach(target.as_fd())?;
+            Way::Layers(layers) => {
+                layers::attach(layers, scratch, target, place, config, access, calls)
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn root(&self) -> Option<BorrowedFd<'_>> {
+        let (Self::Kernel(Shared { made, .. }) | Self::Fuse { made, .. }) = self;
+        match made {
+            Detached::Made(root) => Some(root.as_fd()),
+            Detached::ToMake(_) | Detached::Bind(..) => None,
+        }
+    }
+
+    /// Mounts at the directory `place`, which `target` holds open.
+    pub(super) fn attach(
+        self,
+        target: BorrowedFd<'_>,
+        place: &Path,
+        config: &SiteConfig,
+        access: &FileAccess,
+    ) -> Result<(), ApplyError> {
+        match self {
+            Self::Kernel(shared) => shared.made.attach(target),
+            Self::Fuse { made, pending, .. } => {
+                made.attach(target)?;
                 match pending {
                     Some((connection, image, offset)) => connection
                         .serve(

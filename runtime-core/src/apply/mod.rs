@@ -11,9 +11,11 @@ pub mod fuse;
 pub mod image;
 mod inside;
 pub mod known;
+mod layers;
 pub mod points;
 pub mod rootfs;
 pub mod scripts;
+pub mod shared;
 pub mod survey;
 mod warm;
 
@@ -49,6 +51,11 @@ pub enum ApplyError {
     /// /dev/fuse is not there or not ours.
     #[error("/dev/fuse: {0}; is the fuse module loaded, and may you open it?")]
     NoFuse(io::Error),
+    /// Only the kernel can mount this, and it must not.
+    #[error(
+        "its {0} file system can only be mounted by the kernel, which parses none that others than root may have written; put the image where only root can write, or use squashfs"
+    )]
+    KernelOnly(crate::image::layout::FilesystemKind),
     /// The server ended before it answered.
     #[error(
         "the FUSE server ended before it answered; is the image damaged? try unsquashfs -s on it"

@@ -18,6 +18,7 @@ use super::binds::{self, attach_bind, open_source, refuse_target};
 use super::devices::{self, Wanted};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::image::{ImageMount, explain_lookup};
+use super::layers;
 use super::points::{self, Kind, LastLink};
 use super::survey::{self, Surveyed, Surveyor};
 use super::{ApplyError, FileAccess, step};
@@ -168,8 +169,14 @@ impl Assembly<'_> {
             mount::open_place(Path::new(SCRATCH)).map_err(step("opening the scratch tmpfs"))?;
         let point = make_directory(&scratch, "image")?;
         let place = Path::new(SCRATCH).join("image");
-        self.image
-            .attach(&point, &place, self.config, self.access)?;
+        self.image.attach(
+            &scratch,
+            &point,
+            &place,
+            self.config,
+            self.access,
+            self.calls,
+        )?;
         let image =
             mount::open_place(&place).map_err(|e| explain_lookup("opening the image", e))?;
         let (surveyor, survey) = match self.survey {
@@ -215,7 +222,10 @@ impl Site {
         }
         // overlayfs reads its layers with the rights of whoever mounts it.
         access
-            .with(|| overlay(calls)?.attach(self.root_point.as_fd()))
+            .with(|| {
+                layers::overlay(&format!("{SCRATCH}/skeleton:{SCRATCH}/image"), calls)?
+                    .attach(self.root_point.as_fd())
+            })
             .map_err(step("taking the user's rights to files"))??;
         mount::open_place(&Path::new(SCRATCH).join("root")).map_err(step("opening the new root"))
     }
@@ -263,31 +273,6 @@ pub(super) fn tmpfs(what: &'static str, size: &str, calls: Calls) -> Result<Deta
             ("mode", Some("0755".to_owned())),
         ],
         attributes: TMPFS,
-    };
-    Detached::new(filesystem, calls)
-}
-
-/// The skeleton over the image, neither of which can be written through it.
-fn overlay(calls: Calls) -> Result<Detached, ApplyError> {
-    let filesystem = Filesystem {
-        what: "the mount points over the image",
-        kind: "overlay",
-        source: "oarlock".to_owned(),
-        options: vec![
-            (
-                "lowerdir",
-                Some(format!("{SCRATCH}/skeleton:{SCRATCH}/image")),
-            ),
-            // What an image says of overlays in its attributes is not followed.
-            ("redirect_dir", Some("nofollow".to_owned())),
-            ("metacopy", Some("off".to_owned())),
-        ],
-        attributes: Attributes {
-            read_only: true,
-            nosuid: true,
-            nodev: true,
-            noexec: false,
-        },
     };
     Detached::new(filesystem, calls)
 }

@@ -9,13 +9,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use serde::{Deserialize, Serialize};
 
-use super::oci;
-use super::sif::{self, Arch, DataType, Sif, SifError};
-use super::squashfs::{self, SquashfsError, Superblock};
+use super::layout::{self, FileLayout, LayoutError};
 use crate::request::ImageName;
 use crate::sys;
 
@@ -64,52 +64,21 @@ pub enum SourceError {
         /// What it is.
         what: &'static str,
     },
-    /// Zero bytes.
-    #[error("image {image}: the file is empty; copy it again")]
-    Empty {
-        /// As typed.
-        image: ImageName,
-    },
-    /// Neither SIF nor squashfs.
-    #[error("image {image}: neither a SIF nor a squashfs file; give one of those or a directory")]
-    Unknown {
-        /// As typed.
-        image: ImageName,
-    },
-    /// Something is wrong inside the SIF.
+    /// The file is no image.
     #[error("image {image}: {source}")]
-    Sif {
+    Layout {
         /// As typed.
         image: ImageName,
-        /// What.
-        source: SifError,
-    },
-    /// Something is wrong with the squashfs.
-    #[error("image {image}: {source}")]
-    Squashfs {
-        /// As typed.
-        image: ImageName,
-        /// What.
-        source: SquashfsError,
-    },
-    /// This machine has no code in SIF.
-    #[error("image {image}: SIF knows no name for this machine's architecture")]
-    NoArch {
-        /// As typed.
-        image: ImageName,
+        /// What is wrong with it.
+        source: LayoutError,
     },
 }
 
 /// What was found behind an image's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
-    /// A squashfs in a file: the whole of it, or a SIF's primary partition.
-    Squashfs {
-        /// Where it starts in the file, in bytes.
-        offset: u64,
-        /// Its length, in bytes.
-        size: u64,
-    },
+    /// File systems in a file.
+    File(FileLayout),
     /// An unpacked root file system.
     Directory,
 }
@@ -121,6 +90,22 @@ pub struct Source {
     pub fd: OwnedFd,
     /// What is behind it.
     pub layout: Layout,
+    /// Where it lay when it was opened, as the kernel named it: for the site's
+    /// rules and for directories, which are opened once more.
+    pub path: PathBuf,
+}
+
+impl Source {
+    /// Takes an opened file or directory.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn new(fd: OwnedFd, layout: Layout) -> io::Result<Self> {
+        let link = sys::mount::descriptor_path(fd.as_fd());
+        let path = rustix::fs::readlink(link.as_str(), Vec::new())?;
+        let path = OsString::from_vec(path.into_bytes()).into();
+        Ok(Self { fd, layout, path })
+    }
 }
 
 /// An opened image, and what it says of itself.
@@ -138,21 +123,18 @@ pub struct Found {
 /// Any [`SourceError`].
 pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Found, SourceError> {
     let named = || image.clone();
+    let failed = |source| SourceError::Open {
+        image: named(),
+        source,
+    };
     // First as a place only: opening a device or a pipe for reading has effects.
     let place = open_place(image, cwd)?;
-    let about = rustix::fs::fstat(&place).map_err(|e| SourceError::Open {
-        image: named(),
-        source: e.into(),
-    })?;
+    let about = rustix::fs::fstat(&place).map_err(|e| failed(e.into()))?;
     let what = match FileType::from_raw_mode(about.st_mode) {
         FileType::Directory => {
             check_searchable(image, &place)?;
-            let source = Source {
-                fd: place,
-                layout: Layout::Directory,
-            };
             return Ok(Found {
-                source,
+                source: Source::new(place, Layout::Directory).map_err(failed)?,
                 environment: Vec::new(),
             });
         }
@@ -176,13 +158,12 @@ pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Found, SourceError
     )
     .map_err(|e| refusal(image, e))?;
     let file = File::from(file);
-    let (layout, environment) = read_layout(image, &file)?;
-    let source = Source {
-        fd: file.into(),
-        layout,
-    };
-    Ok(Found {
+    let (layout, environment) = layout::read(&file).map_err(|source| SourceError::Layout {
+        image: named(),
         source,
+    })?;
+    Ok(Found {
+        source: Source::new(file.into(), Layout::File(layout)).map_err(failed)?,
         environment,
     })
 }
@@ -225,63 +206,6 @@ fn check_searchable(image: &ImageName, place: &OwnedFd) -> Result<(), SourceErro
         rustix::fs::AtFlags::EACCESS,
     )
     .map_err(|e| refusal(image, e))
-}
-
-fn read_layout(image: &ImageName, file: &File) -> Result<(Layout, Vec<OsString>), SourceError> {
-    let named = || image.clone();
-    let length = file
-        .metadata()
-        .map_err(|source| SourceError::Open {
-            image: named(),
-            source,
-        })?
-        .len();
-    if length == 0 {
-        return Err(SourceError::Empty { image: named() });
-    }
-    let mut start = [0; 64];
-    let mut have = 0;
-    while let Some(rest) = start.get_mut(have..).filter(|r| !r.is_empty()) {
-        match file.read_at(rest, have as u64) {
-            Ok(0) => break,
-            Ok(n) => have += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => {
-                return Err(SourceError::Open {
-                    image: named(),
-                    source,
-                });
-            }
-        }
-    }
-    let start = start.get(..have).unwrap_or_default();
-    let mut environment = Vec::new();
-    let (offset, size) = if sif::is_sif(start) {
-        let wrong = |source| SourceError::Sif {
-            image: named(),
-            source,
-        };
-        let parsed = Sif::read(file).map_err(wrong)?;
-        let primary = parsed.primary_partition().map_err(wrong)?;
-        let host = Arch::host().ok_or_else(|| SourceError::NoArch { image: named() })?;
-        primary.check_arch(host).map_err(wrong)?;
-        if let Some(object) = parsed.object_named(DataType::GenericJson, oci::OBJECT_NAME) {
-            let json = parsed
-                .read_object(file, object, oci::MAX_BYTES)
-                .map_err(wrong)?;
-            environment = oci::environment(&json);
-        }
-        (primary.descriptor.offset, primary.descriptor.size)
-    } else if squashfs::is_squashfs(start) {
-        (0, length)
-    } else {
-        return Err(SourceError::Unknown { image: named() });
-    };
-    Superblock::read(file, offset, size).map_err(|source| SourceError::Squashfs {
-        image: named(),
-        source,
-    })?;
-    Ok((Layout::Squashfs { offset, size }, environment))
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
-use crate::config::KernelMount;
+use crate::config::{Images, KernelMount};
+use crate::image::layout::FileLayout;
 use crate::sys;
 
 /// How an image is mounted.
@@ -42,20 +43,17 @@ pub enum Doubt {
     Unseen(String),
 }
 
-/// Chooses by the site's policy and what the file is.
-///
-/// # Errors
-/// Never fails: what cannot be checked is not trusted. The doubt is returned
-/// beside the method, for the log.
+/// Chooses by the site's policy, and by whether only root can have written the
+/// file.
 #[must_use]
-pub fn method(policy: KernelMount, image: BorrowedFd<'_>) -> (Method, Option<Doubt>) {
-    match policy {
-        KernelMount::Never => (Method::Fuse, None),
-        KernelMount::Always => (Method::Kernel, None),
-        KernelMount::Trusted => match doubt(image) {
-            None => (Method::Kernel, None),
-            some => (Method::Fuse, some),
-        },
+pub fn method(images: &Images, layout: &FileLayout, trusted: bool) -> Method {
+    let known = layout
+        .partitions()
+        .all(|part| images.kernel_filesystems.contains(&part.kind));
+    match images.kernel_mount {
+        KernelMount::Always if known => Method::Kernel,
+        KernelMount::Trusted if known && trusted => Method::Kernel,
+        KernelMount::Always | KernelMount::Trusted | KernelMount::Never => Method::Fuse,
     }
 }
 
@@ -168,13 +166,31 @@ mod tests {
 
     #[test]
     fn policy_comes_first() {
-        let system = File::open("/etc/passwd").unwrap();
-        assert_eq!(method(KernelMount::Never, system.as_fd()).0, Method::Fuse);
-        assert_eq!(
-            method(KernelMount::Trusted, system.as_fd()).0,
-            Method::Kernel
-        );
-        let own = File::open("/proc/self/status").unwrap();
-        assert_eq!(method(KernelMount::Always, own.as_fd()).0, Method::Kernel);
+        use crate::image::layout::{FilesystemKind, Partition};
+        let of = |kind| FileLayout {
+            root: Partition {
+                kind,
+                offset: 0,
+                size: 1,
+            },
+            overlays: Vec::new(),
+        };
+        let images = |kernel_mount| Images {
+            kernel_mount,
+            kernel_filesystems: vec![FilesystemKind::Squashfs],
+            ..Images::default()
+        };
+        let squashfs = of(FilesystemKind::Squashfs);
+        for (policy, trusted, wanted) in [
+            (KernelMount::Never, true, Method::Fuse),
+            (KernelMount::Trusted, true, Method::Kernel),
+            (KernelMount::Trusted, false, Method::Fuse),
+            (KernelMount::Always, false, Method::Kernel),
+        ] {
+            assert_eq!(method(&images(policy), &squashfs, trusted), wanted);
+        }
+        let erofs = of(FilesystemKind::Erofs);
+        let always = images(KernelMount::Always);
+        assert_eq!(method(&always, &erofs, true), Method::Fuse);
     }
 }

@@ -178,6 +178,7 @@ mod tests {
                     UserMount::parse_list(OsStr::new(mounts)).unwrap()
                 },
                 workdir: None,
+                stage: None,
             },
             identity: Identity {
                 uid: 1,
@@ -189,6 +190,7 @@ mod tests {
             script: None,
             mpi: None,
             ranks: 1,
+            job: 0,
             label: String::new(),
         }
     }

@@ -10,6 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Instant;
 
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
 use crate::apply::known::Known;
 use crate::image::source::{self, Layout, Source, SourceError};
 use crate::path::HostPath;
@@ -58,9 +61,15 @@ pub enum HalfError {
     },
 }
 
-const FOUND_SQUASHFS: u8 = b'S';
-const FOUND_DIRECTORY: u8 = b'D';
+const FOUND: u8 = b'I';
 const REFUSED: u8 = b'X';
+
+/// What the half found, besides descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+struct Words {
+    layout: Layout,
+    home: Vec<u8>,
+}
 
 /// Opens the image as the user, in a process of its own; a relative name starts
 /// at `cwd`. It is given up where `asker` hangs up.
@@ -130,14 +139,12 @@ fn answer(
         Ok(found) => {
             let (home, known) = Known::gather(who, found.environment);
             let known = known.to_memory_file()?;
-            let (kind, offset, size) = match found.source.layout {
-                Layout::Squashfs { offset, size } => (FOUND_SQUASHFS, offset, size),
-                Layout::Directory => (FOUND_DIRECTORY, 0, 0),
+            let words = Words {
+                layout: found.source.layout,
+                home: home.unwrap_or_default().as_bytes().to_vec(),
             };
-            let mut bytes = vec![kind];
-            bytes.extend_from_slice(&offset.to_le_bytes());
-            bytes.extend_from_slice(&size.to_le_bytes());
-            bytes.extend_from_slice(home.unwrap_or_default().as_bytes());
+            let bytes = postcard::to_extend(&words, vec![FOUND])
+                .map_err(|error| std::io::Error::other(error.to_string()))?;
             ipc::send(socket, &bytes, &[found.source.fd.as_fd(), known.as_fd()])
         }
         Err(error) => {
@@ -161,28 +168,26 @@ fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
         let text = OsString::from_vec(rest.to_vec());
         return Some(Err(HalfError::Said(text.to_string_lossy().into_owned())));
     }
-    let number = |place: usize| -> Option<u64> {
-        rest.get(place..place + 8)?
-            .try_into()
-            .ok()
-            .map(u64::from_le_bytes)
-    };
-    let (offset, size) = (number(0)?, number(8)?);
-    let home = rest
-        .get(16..)
-        .and_then(|h| HostPath::new(OsStr::from_bytes(h)).ok());
+    if *kind != FOUND {
+        return None;
+    }
+    let words: Words = postcard::from_bytes(rest).ok()?;
+    let home = HostPath::new(OsStr::from_bytes(&words.home)).ok();
     let mut fds = message.fds.into_iter();
     let (fd, known) = (fds.next()?, fds.next()?);
-    let length = u64::try_from(rustix::fs::fstat(&fd).ok()?.st_size).ok()?;
-    let layout = match *kind {
-        FOUND_SQUASHFS if size > 0 && offset.checked_add(size)? <= length => {
-            Layout::Squashfs { offset, size }
-        }
-        FOUND_DIRECTORY => Layout::Directory,
-        _ => return None,
+    let about = rustix::fs::fstat(&fd).ok()?;
+    let length = u64::try_from(about.st_size).ok()?;
+    let is_as_said = match (FileType::from_raw_mode(about.st_mode), &words.layout) {
+        (FileType::RegularFile, Layout::File(layout)) => layout.fits(length),
+        (FileType::Directory, Layout::Directory) => true,
+        _ => false,
     };
+    if !is_as_said {
+        return None;
+    }
+    let layout = words.layout;
     Some(Ok(Opened {
-        source: Source { fd, layout },
+        source: Source::new(fd, layout).ok()?,
         known,
         home,
     }))

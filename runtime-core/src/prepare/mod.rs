@@ -17,7 +17,15 @@
 #[cfg(feature = "construct")]
 pub mod builder;
 #[cfg(feature = "construct")]
+pub mod checker;
+#[cfg(feature = "construct")]
+mod choose;
+#[cfg(feature = "construct")]
 pub mod half;
+#[cfg(feature = "construct")]
+mod node;
 pub mod protocol;
 #[cfg(feature = "construct")]
 pub mod serve;
+#[cfg(feature = "construct")]
+mod staging;

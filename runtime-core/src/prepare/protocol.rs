@@ -21,6 +21,7 @@ const GO: u8 = b'G';
 const CONTAINER: u8 = b'C';
 const FAILURE: u8 = b'F';
 const SERVER: u8 = b'S';
+const NOTICE: u8 = b'W';
 
 /// Longest text of a failure, in bytes: one line.
 const MAX_TEXT: usize = 2048;
@@ -114,9 +115,13 @@ pub enum Answer {
         /// The environment's changes.
         changes: OwnedFd,
     },
-    /// For slurmstepd itself, behind the ranks' answers: the image's FUSE server, as
-    /// a pidfd, to be ended when the last rank has.
+    /// For slurmstepd itself, behind the ranks' answers: a helper that must not
+    /// outlive the step (a FUSE server, a copying process), as a pidfd, to be ended
+    /// when the last rank has.
     Server(OwnedFd),
+    /// A line for the user, before the answer: whichever rank takes it, tells it and
+    /// goes on waiting.
+    Notice(String),
     /// There is no container.
     Failure {
         /// Counts the answers of this node from 0, so that one rank tells the
@@ -157,13 +162,23 @@ pub fn server_message() -> Vec<u8> {
 pub fn failure_message(number: u32, text: &OsStr) -> Vec<u8> {
     let mut out = vec![FAILURE];
     out.extend_from_slice(&number.to_le_bytes());
-    out.extend(
-        text.as_bytes()
-            .iter()
-            .take(MAX_TEXT)
-            .map(|b| if b.is_ascii_control() { b' ' } else { *b }),
-    );
+    out.extend(one_line(text));
     out
+}
+
+/// The bytes of a notice: one line, no control characters.
+#[must_use]
+pub fn notice_message(text: &OsStr) -> Vec<u8> {
+    let mut out = vec![NOTICE];
+    out.extend(one_line(text));
+    out
+}
+
+fn one_line(text: &OsStr) -> impl Iterator<Item = u8> {
+    text.as_bytes()
+        .iter()
+        .take(MAX_TEXT)
+        .map(|b| if b.is_ascii_control() { b' ' } else { *b })
 }
 
 impl Answer {
@@ -177,6 +192,13 @@ impl Answer {
         };
         if *kind == SERVER {
             return message.fds.into_iter().next().map(Self::Server);
+        }
+        let text = |bytes: &[u8]| {
+            let text = OsString::from_vec(bytes.to_vec());
+            text.to_string_lossy().into_owned()
+        };
+        if *kind == NOTICE {
+            return Some(Self::Notice(text(rest)));
         }
         let number = word(0)?;
         match *kind {
@@ -192,13 +214,10 @@ impl Answer {
                     changes: fds.next()?,
                 })
             }
-            FAILURE => {
-                let text = OsString::from_vec(rest.get(4..)?.to_vec());
-                Some(Self::Failure {
-                    number,
-                    text: text.to_string_lossy().into_owned(),
-                })
-            }
+            FAILURE => Some(Self::Failure {
+                number,
+                text: text(rest.get(4..)?),
+            }),
             _ => None,
         }
     }

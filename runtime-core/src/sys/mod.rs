@@ -5,7 +5,13 @@
 #[cfg(feature = "construct")]
 pub mod cgroup;
 pub mod credentials;
+#[cfg(feature = "construct")]
+pub mod idle;
 pub mod ipc;
+#[cfg(feature = "construct")]
+pub mod lock;
 pub mod loopdev;
 pub mod mount;
 pub mod process;
+#[cfg(feature = "construct")]
+pub mod verity;

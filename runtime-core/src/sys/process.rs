@@ -304,6 +304,21 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
     close_from(first);
 }
 
+/// The process gets no more address space than this, in bytes, setrlimit(2), and
+/// leaves no core file.
+///
+/// # Errors
+/// What the kernel said.
+pub fn limit_memory(bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = |most| Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    setrlimit(Resource::Core, limit(0))?;
+    Ok(setrlimit(Resource::As, limit(bytes))?)
+}
+
 /// Sets the mask of permissions that new files do not get, umask(2).
 pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));

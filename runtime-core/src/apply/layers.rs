@@ -1,0 +1,66 @@
+//! Several file systems of one image, one upon the other.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use super::filesystem::{Calls, Detached, Filesystem};
+use super::image::{IMAGE, Layer};
+use super::rootfs::{SCRATCH, make_directory};
+use super::{ApplyError, FileAccess, step};
+use crate::config::SiteConfig;
+
+/// Mounts a single layer at `place`, or several, the lowest first, in directories
+/// of the scratch tmpfs and an overlay of them at `place`.
+///
+/// # Errors
+/// Any [`ApplyError`] of mounting.
+pub(super) fn attach(
+    layers: Vec<Layer>,
+    scratch: &OwnedFd,
+    target: &OwnedFd,
+    place: &Path,
+    config: &SiteConfig,
+    access: &FileAccess,
+    calls: Calls,
+) -> Result<(), ApplyError> {
+    let mut layers: Vec<Layer> = layers;
+    if layers.len() == 1
+        && let Some(layer) = layers.pop()
+    {
+        return layer.attach(target.as_fd(), place, config, access);
+    }
+    let mut lower = Vec::new();
+    for (number, layer) in layers.into_iter().enumerate() {
+        let name = format!("layer{number}");
+        let point = make_directory(scratch, &name)?;
+        let place = Path::new(SCRATCH).join(&name);
+        layer.attach(point.as_fd(), &place, config, access)?;
+        lower.push(place.to_string_lossy().into_owned());
+    }
+    // overlayfs names the highest layer first, and reads them with the rights of
+    // whoever mounts it.
+    lower.reverse();
+    access
+        .with(|| overlay(&lower.join(":"), calls)?.attach(target.as_fd()))
+        .map_err(step("taking the user's rights to files"))?
+}
+
+/// An overlay of directories, which cannot be written.
+///
+/// # Errors
+/// [`ApplyError::Mount`].
+pub(super) fn overlay(lower: &str, calls: Calls) -> Result<Detached, ApplyError> {
+    let filesystem = Filesystem {
+        what: "the layers of the image",
+        kind: "overlay",
+        source: "oarlock".to_owned(),
+        options: vec![
+            ("lowerdir", Some(lower.to_owned())),
+            // What an image says of overlays in its attributes is not followed.
+            ("redirect_dir", Some("nofollow".to_owned())),
+            ("metacopy", Some("off".to_owned())),
+        ],
+        attributes: IMAGE,
+    };
+    Detached::new(filesystem, calls)
+}

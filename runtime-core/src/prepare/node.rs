@@ -1,0 +1,396 @@
+//! One node's part of a step: from the image's name to a container that no rank
+//! has yet.
+//!
+//! Works in the host's mount namespace; only what a task may see otherwise, the
+//! image's name and directories, is looked up in the task's.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::thread::LinkNameSpaceType;
+
+use super::builder::{self, BuildError, Work};
+use super::choose::{self, Choice, ChoiceError, Chosen, Wish};
+use super::half::{self, HalfError, Opened};
+use super::protocol::{self, Start};
+use super::serve::leave_to_slurmstepd;
+use super::staging::{self, Outcome};
+use crate::apply::filesystem::Calls;
+use crate::apply::image::ImageMount;
+use crate::apply::rootfs::Container;
+use crate::apply::scripts::{self, From};
+use crate::apply::shared::Keepable;
+use crate::apply::survey::{self, Surveyor};
+use crate::apply::{ApplyError, FileAccess};
+use crate::config::{ConfigError, SiteConfig};
+use crate::image::source::Source;
+use crate::image::trust::Method;
+use crate::path::HostPath;
+use crate::plan::{NodeFacts, mounts};
+use crate::request::{ImageName, Request};
+use crate::sys::{self, ipc};
+
+/// Why no container was made: one line for the user.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("site configuration {0}")]
+    Config(#[from] ConfigError),
+    #[error(
+        "the plugin's request cannot be read ({0}); are plugin and oarlock-prepare of one version?"
+    )]
+    Request(String),
+    #[error(transparent)]
+    Half(#[from] HalfError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("image {image}: {error}")]
+    Image { image: ImageName, error: ApplyError },
+    #[error("image {image}: {error}")]
+    Choice {
+        image: ImageName,
+        error: ChoiceError,
+    },
+    #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
+    NoCopy { image: ImageName, why: String },
+    #[error("{what}: {error}")]
+    Step {
+        what: &'static str,
+        error: std::io::Error,
+    },
+}
+
+pub(super) fn step(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::Step { what, error }
+}
+
+/// One node's part of a step: what was asked, and what rules here.
+pub(super) struct Node<'a> {
+    pub(super) socket: &'a OwnedFd,
+    pub(super) request: &'a Request,
+    pub(super) config: &'a SiteConfig,
+    pub(super) calls: Calls,
+}
+
+/// An image that is opened.
+pub(super) enum Prepared {
+    /// It is mounted, but nowhere yet.
+    Ready(Box<Ready>),
+    /// It waits for its copy.
+    Waits(Box<Waiting>),
+}
+
+/// An image that is mounted, but nowhere yet.
+pub(super) struct Ready {
+    mount: ImageMount,
+    known: OwnedFd,
+    home: Option<HostPath>,
+    survey: Option<survey::Pending>,
+    surveyor: Option<Surveyor>,
+    behind: Option<(OwnedFd, Wish)>,
+}
+
+/// An image that waits for its copy.
+pub(super) struct Waiting {
+    source: Source,
+    wish: Wish,
+    known: OwnedFd,
+    home: Option<HostPath>,
+}
+
+/// What came of making a container.
+pub(super) enum Made {
+    Built(Box<Built>),
+    Waits(Box<Waiting>),
+}
+
+/// A container that no rank has yet.
+pub(super) struct Built {
+    pub(super) container: Container,
+    /// The processes that serve its image.
+    pub(super) servers: Vec<u32>,
+    /// What the node keeps of it for the job.
+    keepable: Vec<Keepable>,
+    /// The copy that is to be made while the step runs.
+    behind: Option<(OwnedFd, Wish)>,
+    /// Reads ahead until this is dropped.
+    _surveyor: Option<Surveyor>,
+}
+
+impl Node<'_> {
+    /// Opens the image with the user's rights, decides who may parse it, mounts it.
+    pub(super) fn prepare_image(&self) -> Result<Prepared, Failure> {
+        self.mount(self.open(None)?)
+    }
+
+    /// Builds the container as the task in `namespace` sees the host.
+    pub(super) fn make(
+        &self,
+        early: Option<Prepared>,
+        namespace: &OwnedFd,
+        start: &Start,
+    ) -> Result<Made, Failure> {
+        let prepared = match early {
+            Some(prepared) if is_own_namespace(namespace)? => prepared,
+            // job_container gave the task directories of its own, or the name is
+            // relative: what counts is what the task sees.
+            _ => {
+                let opened = in_task_view(namespace, || self.open(start.cwd.as_ref()))?;
+                self.mount(opened)?
+            }
+        };
+        match prepared {
+            Prepared::Waits(waiting) => Ok(Made::Waits(waiting)),
+            Prepared::Ready(ready) => self
+                .build(*ready, namespace, start)
+                .map(|built| Made::Built(Box::new(built))),
+        }
+    }
+
+    /// Waits for the image's copy in the control groups of `task`, then builds the
+    /// container from it. Without a copy it runs from where it lies, and the user
+    /// is told why, unless the site wants a copy.
+    pub(super) fn stage_and_build(
+        &self,
+        waiting: Waiting,
+        namespace: &OwnedFd,
+        start: &Start,
+        task: u32,
+    ) -> Result<Built, Failure> {
+        let Waiting {
+            source,
+            wish,
+            known,
+            home,
+        } = waiting;
+        let image = &self.request.options.image;
+        let outcome = staging::stage_first(
+            source.fd.as_fd(),
+            &wish,
+            image,
+            task,
+            self.config,
+            self.socket.as_fd(),
+            &mut |text| self.tell(text),
+        )
+        .map_err(step("starting the process that copies the image"))?;
+        let why = match outcome {
+            Outcome::Done => None,
+            Outcome::Failed(why) => Some(why),
+            Outcome::Unwanted => Some("the step ended".to_owned()),
+        };
+        let (source, method) = match (why, self.choose(source)?.choice) {
+            (None, Choice::Run(source, method)) => (source, method),
+            (why, Choice::Run(source, _) | Choice::StageFirst(source, _)) => {
+                let why = why.unwrap_or_else(|| "the copy is gone again".to_owned());
+                if wish.required {
+                    return Err(Failure::NoCopy {
+                        image: image.clone(),
+                        why,
+                    });
+                }
+                self.tell(&format!(
+                    "image {image}: it is not staged and runs from where it lies: {why}"
+                ));
+                (source, wish.method)
+            }
+        };
+        let ready = self.mount_source(&source, method, known, home, None)?;
+        self.build(ready, namespace, start)
+    }
+
+    /// What belongs to the task's control groups goes there, now that the task is
+    /// in its own: the FUSE server, and the image's scripts, which are run only
+    /// now. The task waits for its answer, so its process id is its own.
+    pub(super) fn join_task(&self, built: &Built, task: u32) -> Result<(), Failure> {
+        for server in &built.servers {
+            if let Err(error) = sys::cgroup::join(task, *server) {
+                tracing::warn!(%error, "the FUSE server is left outside the task's control groups");
+            }
+        }
+        if built.container.scripts {
+            let from = From::Host(built.container.namespace.as_fd(), task);
+            let access = FileAccess::As(self.request.identity.clone());
+            scripts::run_scripts(from, &built.container.changes, self.request, &access)
+                .map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// For the steps after this one: keeps the image mounted for the job, and
+    /// begins its copy. Nothing of it can fail this step.
+    pub(super) fn look_ahead(&self, built: &Built, task: u32) {
+        if self.request.job != 0 {
+            for keepable in &built.keepable {
+                if let Err(error) = keepable.keep(self.request.job, self.calls) {
+                    tracing::warn!(%error, "the image is not kept for the job's next step");
+                }
+            }
+        }
+        if let Some((source, wish)) = &built.behind {
+            let image = &self.request.options.image;
+            match staging::stage_behind(source, wish, image, task, self.config) {
+                Ok(helper) => leave_to_slurmstepd(self.socket.as_fd(), helper),
+                Err(error) => tracing::warn!(%error, "no copy is made for later steps"),
+            }
+        }
+    }
+
+    /// Whether the container that was built for `expected` does for a task that
+    /// says `start`: the same working directory, and every directory of its MPI
+    /// library in sight.
+    pub(super) fn is_as_expected(&self, expected: &Start, start: &Start) -> bool {
+        let facts = NodeFacts {
+            home: None,
+            cwd: None,
+            mpi: expected.mpi.clone(),
+        };
+        let shown = mounts::plan(self.request, self.config, &facts);
+        expected.cwd == start.cwd && start.mpi.iter().all(|path| mounts::shows(&shown, path))
+    }
+
+    fn failed(&self, error: ApplyError) -> Failure {
+        Failure::Image {
+            image: self.request.options.image.clone(),
+            error,
+        }
+    }
+
+    /// One of the waiting ranks says so to the user.
+    fn tell(&self, text: &str) {
+        let message = protocol::notice_message(text.as_ref());
+        let _ = ipc::send(self.socket.as_fd(), &message, &[]);
+    }
+
+    fn open(&self, cwd: Option<&HostPath>) -> Result<Opened, Failure> {
+        Ok(half::open_as_user(
+            &self.request.options.image,
+            cwd,
+            &self.request.identity,
+            self.socket.as_fd(),
+            deadline(self.config),
+            self.config.prepare.timeout,
+        )?)
+    }
+
+    fn choose(&self, source: Source) -> Result<Chosen, Failure> {
+        choose::choose(source, self.request, self.config).map_err(|error| Failure::Choice {
+            image: self.request.options.image.clone(),
+            error,
+        })
+    }
+
+    fn mount(&self, opened: Opened) -> Result<Prepared, Failure> {
+        let Opened {
+            source,
+            known,
+            home,
+        } = opened;
+        let Chosen { choice, behind } = self.choose(source)?;
+        match choice {
+            Choice::StageFirst(source, wish) => Ok(Prepared::Waits(Box::new(Waiting {
+                source,
+                wish,
+                known,
+                home,
+            }))),
+            Choice::Run(source, method) => self
+                .mount_source(&source, method, known, home, behind)
+                .map(|ready| Prepared::Ready(Box::new(ready))),
+        }
+    }
+
+    fn mount_source(
+        &self,
+        source: &Source,
+        method: Method,
+        known: OwnedFd,
+        home: Option<HostPath>,
+        behind: Option<Wish>,
+    ) -> Result<Ready, Failure> {
+        let access = FileAccess::As(self.request.identity.clone());
+        let mount = ImageMount::new(source, method, self.config, &access, self.calls)
+            .map_err(|error| self.failed(error))?;
+        let seconds = self.config.prepare.timeout;
+        // The image can be read while slurmstepd goes on.
+        let survey = mount
+            .root()
+            .map(|root| survey::start(root, &known, self.request, &access, seconds))
+            .transpose()
+            .map_err(|error| self.failed(error))?;
+        let (surveyor, survey) = survey.unzip();
+        let behind = behind.and_then(|wish| Some((source.fd.try_clone().ok()?, wish)));
+        Ok(Ready {
+            mount,
+            known,
+            home,
+            survey,
+            surveyor,
+            behind,
+        })
+    }
+
+    fn build(&self, ready: Ready, namespace: &OwnedFd, start: &Start) -> Result<Built, Failure> {
+        let servers = ready.mount.servers();
+        let keepable = ready.mount.keepable();
+        let copy = namespace
+            .try_clone()
+            .map_err(step("copying a descriptor"))?;
+        let work = Work {
+            image: ready.mount,
+            request: self.request,
+            config: self.config,
+            facts: NodeFacts {
+                home: ready.home,
+                cwd: start.cwd.clone(),
+                mpi: start.mpi.clone(),
+            },
+            calls: self.calls,
+            known: ready.known,
+            survey: ready.survey,
+            namespace: copy,
+        };
+        let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
+        Ok(Built {
+            container,
+            servers,
+            keepable,
+            behind: ready.behind,
+            _surveyor: ready.surveyor,
+        })
+    }
+}
+
+fn deadline(config: &SiteConfig) -> Instant {
+    Instant::now() + Duration::from_secs(u64::from(config.prepare.timeout))
+}
+
+const MOUNT: Option<LinkNameSpaceType> = Some(LinkNameSpaceType::Mount);
+
+fn own_namespace() -> Result<OwnedFd, Failure> {
+    sys::mount::open_own_namespace().map_err(step("opening the host's mount namespace"))
+}
+
+/// Whether the task is in this process' mount namespace. A namespace is known by
+/// its device and inode, namespaces(7).
+fn is_own_namespace(namespace: &OwnedFd) -> Result<bool, Failure> {
+    let id = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstat(fd)
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .map_err(|e| step("looking at a mount namespace")(e.into()))
+    };
+    Ok(id(namespace.as_fd())? == id(own_namespace()?.as_fd())?)
+}
+
+/// Runs `work` in the task's mount namespace, then comes back to the host's.
+fn in_task_view<T>(
+    namespace: &OwnedFd,
+    work: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let own = own_namespace()?;
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), MOUNT)
+        .map_err(|e| step("joining the task's mount namespace")(e.into()))?;
+    let result = work();
+    rustix::thread::move_into_link_name_space(own.as_fd(), MOUNT)
+        .map_err(|e| step("returning to the host's mount namespace")(e.into()))?;
+    result
+}
