@@ -88,12 +88,21 @@ pub struct SiteConfig {
 pub struct Fuse {
     /// The program that serves squashfs on a `/dev/fuse` descriptor.
     pub server: PathBuf,
+    /// The account that it runs as: a system account of the node, or `job` for the
+    /// job's user.
+    pub user: String,
+}
+
+impl Fuse {
+    /// The value that stands for the job's user.
+    pub const JOB: &'static str = "job";
 }
 
 impl Default for Fuse {
     fn default() -> Self {
         Self {
             server: PathBuf::from("/usr/bin/squashfuse_ll"),
+            user: "oarlock".to_owned(),
         }
     }
 }
@@ -204,6 +213,10 @@ impl SiteConfig {
         }
         HostPath::new(&self.fuse.server)
             .map_err(|error| wrong("fuse.server", error.to_string()))?;
+        if matches!(self.fuse.user.as_str(), "" | "root") {
+            let problem = "give a system account without rights, or \"job\"".to_owned();
+            return Err(wrong("fuse.user", problem));
+        }
         if !(1..=MAX_TIMEOUT).contains(&self.prepare.timeout) {
             return Err(wrong(
                 "prepare.timeout",
@@ -308,6 +321,10 @@ mod tests {
             (
                 "[fuse]\nserver = \"squashfuse_ll\"",
                 "o.toml: fuse.server: ",
+            ),
+            (
+                "[fuse]\nuser = \"root\"",
+                "o.toml: fuse.user: give a system account without rights, or \"job\"",
             ),
         ] {
             let error = SiteConfig::parse(text, Path::new("o.toml"))

@@ -77,7 +77,8 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let cwd = std::env::current_dir()
         .ok()
         .and_then(|path| HostPath::new(path).ok());
-    let (home, known) = Known::gather(&request.identity, found.environment);
+    let (home, known) = Known::gather(&request.identity);
+    let known = known.with_environment(found.environment);
     let facts = NodeFacts {
         home: home.and_then(|home| HostPath::new(home).ok()),
         cwd,

@@ -57,7 +57,16 @@ pub(crate) fn build(layout: &Layout, slurm: Slurm) -> Result<()> {
     say("building Oarlock (release)");
     cargo(
         layout,
-        ["build", "--release", "-p", "runtime-core", "-p", "oarlock"],
+        [
+            "build",
+            "--release",
+            "-p",
+            "runtime-core",
+            "-p",
+            "oarlock",
+            "-p",
+            "fuse-open",
+        ],
     )
     .log_to(&layout.log("cargo-build")?)?;
     say(&format!(
@@ -89,6 +98,10 @@ pub(crate) fn stage(layout: &Layout) -> Result<()> {
             to: "libexec/oarlock/oarlock-prepare",
         },
         Item {
+            from: release.join("liboarlock_fuse_open.so"),
+            to: "libexec/oarlock/liboarlock_fuse_open.so",
+        },
+        Item {
             from: release.join("oarlock"),
             to: "bin/oarlock",
         },
@@ -99,6 +112,10 @@ pub(crate) fn stage(layout: &Layout) -> Result<()> {
         Item {
             from: etc.join("oarlock.toml"),
             to: "etc/oarlock/oarlock.toml",
+        },
+        Item {
+            from: etc.join("sysusers.d/oarlock.conf"),
+            to: "lib/sysusers.d/oarlock.conf",
         },
         Item {
             from: etc.join("plugstack.conf.d/oarlock.conf"),

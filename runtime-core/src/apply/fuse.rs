@@ -4,22 +4,34 @@
 //! runs the server on it (libfuse 3 takes `/dev/fd/N` for a mount point that is
 //! mounted already). Nobody waits for the server: the first look-up blocks until
 //! it answers. It ends by itself when the last reference to the mount goes.
+//!
+//! By default it is an account that serves nothing else, so that the job's user
+//! cannot stop or trace what root's walk through the image relies on. The image is
+//! a descriptor that was opened as that user; a library in the server hands it out
+//! where the program opens its path (see the crate `fuse-open`).
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::User;
 use rustix::fs::{Access, Mode, OFlags};
 
 use super::filesystem::Filesystem;
 use super::{ApplyError, FileAccess, step};
+use crate::config;
+use crate::request::Identity;
 use crate::sys;
 use crate::sys::mount::Attributes;
+use crate::sys::sandbox::{self, Profile};
 
 /// Numbers of the two descriptors in the server.
 const IMAGE_FD: i32 = 3;
 const FUSE_FD: i32 = 4;
+
+/// Lies beside `oarlock-prepare`.
+const LIBRARY: &str = "liboarlock_fuse_open.so";
 
 /// A connection to /dev/fuse without a server yet.
 #[derive(Debug)]
@@ -78,20 +90,23 @@ impl Connection {
     /// server that dies is noticed as such. Returns the server's process id.
     ///
     /// # Errors
-    /// [`ApplyError::NoServer`] where it cannot be run; what the kernel said.
+    /// [`ApplyError::NoServer`] where it cannot be run, [`ApplyError::ServerAccount`]
+    /// and [`ApplyError::NoLibrary`] where it cannot be the site's account; what the
+    /// kernel said.
     pub fn serve(
         self,
-        server: &Path,
+        fuse: &config::Fuse,
         image: BorrowedFd<'_>,
         offset: u64,
         access: &FileAccess,
         attached: Attached<'_>,
     ) -> Result<u32, ApplyError> {
-        let missing = |error| ApplyError::NoServer {
+        let server = fuse.server.as_path();
+        rustix::fs::access(server, Access::EXEC_OK).map_err(|e| ApplyError::NoServer {
             server: server.to_owned(),
-            error,
-        };
-        rustix::fs::access(server, Access::EXEC_OK).map_err(|e| missing(e.into()))?;
+            error: e.into(),
+        })?;
+        let account = Account::choose(fuse, access)?;
         let text = |s: &OsStr| CString::new(s.as_bytes()).unwrap_or_default();
         let program = text(server.as_os_str());
         let arguments = [
@@ -102,10 +117,15 @@ impl Connection {
             text(OsStr::new(&format!("/proc/self/fd/{IMAGE_FD}"))),
             text(OsStr::new(&format!("/dev/fd/{FUSE_FD}"))),
         ];
-        let environment = [text(OsStr::new("PATH=/usr/bin:/bin"))];
+        let mut environment = vec![text(OsStr::new("PATH=/usr/bin:/bin"))];
+        if let Some(library) = account.library() {
+            let mut preload = b"LD_PRELOAD=".to_vec();
+            preload.extend_from_slice(library.as_os_str().as_bytes());
+            environment.push(CString::new(preload).unwrap_or_default());
+        }
         sys::process::fork_orphan(
             || leave_the_mount(attached),
-            || match become_server(&self.fuse, image, access) {
+            || match become_server(&self.fuse, image, server, &account) {
                 Ok(()) => {
                     let _ = sys::process::execute(&program, &arguments, &environment);
                     127
@@ -114,6 +134,75 @@ impl Connection {
             },
         )
         .map_err(step("starting the FUSE server"))
+    }
+}
+
+/// Who the server is.
+#[derive(Debug)]
+enum Account {
+    /// Whoever asks: there is no privilege to choose with.
+    Own,
+    /// The job's user.
+    Job(Identity),
+    /// An account of its own, and the library with which that opens the image.
+    System {
+        uid: u32,
+        gid: u32,
+        library: PathBuf,
+    },
+}
+
+impl Account {
+    /// The name is the site's, and is looked up in the node's user database.
+    fn choose(fuse: &config::Fuse, access: &FileAccess) -> Result<Self, ApplyError> {
+        let who = match access {
+            FileAccess::Own => return Ok(Self::Own),
+            FileAccess::As(who) => who,
+        };
+        let user = fuse.user.as_str();
+        if user == config::Fuse::JOB {
+            return Ok(Self::Job(who.clone()));
+        }
+        let wrong = |problem| ApplyError::ServerAccount {
+            user: user.to_owned(),
+            problem,
+        };
+        let found = User::from_name(user).ok().flatten();
+        let found = found.ok_or_else(|| wrong("there is no account"))?;
+        if found.uid.is_root() {
+            return Err(wrong("root's uid belongs to account"));
+        }
+        let own = std::env::current_exe().map_err(step("looking for oarlock-prepare"))?;
+        let library = own.with_file_name(LIBRARY);
+        // The loader only warns of a missing one, and where nobody reads it.
+        rustix::fs::access(&library, Access::READ_OK).map_err(|e| ApplyError::NoLibrary {
+            library: library.clone(),
+            error: e.into(),
+        })?;
+        Ok(Self::System {
+            uid: found.uid.as_raw(),
+            gid: found.gid.as_raw(),
+            library,
+        })
+    }
+
+    fn library(&self) -> Option<&Path> {
+        match self {
+            Self::System { library, .. } => Some(library),
+            Self::Own | Self::Job(_) => None,
+        }
+    }
+
+    /// For good.
+    fn become_it(&self) -> std::io::Result<()> {
+        match self {
+            Self::Own => sys::credentials::drop_all(),
+            Self::Job(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups),
+            Self::System { uid, gid, .. } => {
+                sandbox::lift_process_limit()?;
+                sys::credentials::become_user(*uid, *gid, &[])
+            }
+        }
     }
 }
 
@@ -133,11 +222,13 @@ fn leave_the_mount(attached: Attached<'_>) -> std::io::Result<()> {
 }
 
 /// In the child: a session of its own (a terminal's Ctrl-C is not for it), the
-/// two descriptors, nothing else, and the user's rights.
+/// two descriptors, nothing else, its account's rights, and of those what a server
+/// needs.
 fn become_server(
     fuse: &OwnedFd,
     image: BorrowedFd<'_>,
-    access: &FileAccess,
+    program: &Path,
+    account: &Account,
 ) -> std::io::Result<()> {
     sys::process::reset_signals();
     rustix::process::setsid()?;
@@ -151,11 +242,13 @@ fn become_server(
     sys::process::place_descriptor(image.as_fd(), IMAGE_FD)?;
     sys::process::place_descriptor(fuse.as_fd(), FUSE_FD)?;
     sys::process::close_from(FUSE_FD.unsigned_abs() + 1);
-    match access {
-        FileAccess::As(who) => sys::credentials::become_user(who.uid, who.gid, &who.groups)?,
-        FileAccess::Own => sys::credentials::drop_all()?,
-    }
+    account.become_it()?;
     rustix::process::chdir(c"/")?;
+    sandbox::confine(Profile::Server {
+        program,
+        library: account.library(),
+        image: sys::process::standing(IMAGE_FD),
+    })?;
     // close_from() closed these behind their owners' backs.
     std::mem::forget((image, fuse));
     Ok(())

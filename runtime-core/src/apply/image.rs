@@ -112,7 +112,8 @@ impl ImageMount {
         }
         let connection = fuse::Connection::open()?;
         let (uid, gid) = match access {
-            FileAccess::As(who) => (who.uid, who.gid),
+            // Whose mount it is may abort it (fusectl): not the job's user.
+            FileAccess::As(_) => (0, 0),
             FileAccess::Own => (
                 rustix::process::getuid().as_raw(),
                 rustix::process::getgid().as_raw(),
@@ -127,8 +128,8 @@ impl ImageMount {
                 server: None,
             });
         }
-        let program = &config.fuse.server;
-        let server = connection.serve(program, image.as_fd(), part.offset, access, Attached::No)?;
+        let fuse = &config.fuse;
+        let server = connection.serve(fuse, image.as_fd(), part.offset, access, Attached::No)?;
         Ok(Layer::Fuse {
             made,
             pending: None,
@@ -264,7 +265,7 @@ impl Layer {
                 match pending {
                     Some((connection, image, offset)) => connection
                         .serve(
-                            &config.fuse.server,
+                            &config.fuse,
                             image.as_fd(),
                             offset,
                             access,

@@ -34,9 +34,10 @@ pub struct Known {
 
 impl Known {
     /// Looks the user up in the node's databases; also returns the home
-    /// directory. A name service may run code of the site's: not for root.
+    /// directory. A name service may run code of the site's, and use the network:
+    /// not for root, and not for a process that has been confined.
     #[must_use]
-    pub fn gather(who: &Identity, environment: Vec<OsString>) -> (Option<OsString>, Self) {
+    pub fn gather(who: &Identity) -> (Option<OsString>, Self) {
         let user = User::from_uid(Uid::from_raw(who.uid)).ok().flatten();
         let home = user.as_ref().map(|u| u.dir.clone().into_os_string());
         let passwd = match &user {
@@ -69,9 +70,18 @@ impl Known {
             Self {
                 passwd,
                 groups,
-                environment,
+                environment: Vec::new(),
             },
         )
+    }
+
+    /// What the image itself says, `NAME=value`.
+    #[must_use]
+    pub fn with_environment(self, environment: Vec<OsString>) -> Self {
+        Self {
+            environment,
+            ..self
+        }
     }
 
     /// As a memory file, for the survey.

@@ -48,6 +48,24 @@ pub enum ApplyError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The account that the server runs as is not there, or is root.
+    #[error(
+        "fuse.user: {problem} \"{user}\" on this node; make it with systemd-sysusers and Oarlock's sysusers.d/oarlock.conf, or set fuse.user in oarlock.toml"
+    )]
+    ServerAccount {
+        /// As the site names it.
+        user: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The library with which the server opens the image is not installed.
+    #[error("{}: {error}; it belongs beside oarlock-prepare: install it, or set fuse.user = \"job\" in oarlock.toml", library.display())]
+    NoLibrary {
+        /// The file.
+        library: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// /dev/fuse is not there or not ours.
     #[error("/dev/fuse: {0}; is the fuse module loaded, and may you open it?")]
     NoFuse(io::Error),

@@ -2,7 +2,8 @@
 //! environment scripts.
 //!
 //! All of that is content that a user may have written, so it is read by a child
-//! that has become the user for good. The child writes its results into memory
+//! that has become the user for good, and reads nothing outside of the image. The
+//! child writes its results into memory
 //! files, which its parent carries and never reads.
 
 use std::fs::File;
@@ -19,6 +20,7 @@ use crate::plan::identity;
 use crate::request::Request;
 use crate::sys;
 use crate::sys::process::Child;
+use crate::sys::sandbox::{self, Profile};
 
 // The survey's one byte: bits of what it found.
 const HAS_PASSWD: u8 = 1;
@@ -111,7 +113,9 @@ pub fn start(
             say.as_fd(),
         ];
         sys::process::close_all_but(&keep);
-        let ready = become_user(access).and_then(|()| sys::process::die_with_parent());
+        let ready = become_user(access)
+            .and_then(|()| sys::process::die_with_parent())
+            .and_then(|()| sandbox::confine(Profile::ReadTree(root)));
         let Ok(found) = ready.and_then(|()| look(root, known, &files, request)) else {
             return 1;
         };

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::config::SiteConfig;
+use crate::config::{Fuse, SiteConfig};
 use crate::image::layout::FileLayout;
 use crate::store::{Check, RULES};
 use crate::sys;
@@ -163,10 +163,15 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| Path::new("/usr/libexec/oarlock/oarlock-check").to_owned())
 }
 
-fn account(_config: &SiteConfig) -> Result<(u32, u32), CheckError> {
-    let name = "oarlock";
+/// The FUSE server's account, also where the site lets the job's user serve: he
+/// must not be the one who checks.
+fn account(config: &SiteConfig) -> Result<(u32, u32), CheckError> {
+    let name = match config.fuse.user.as_str() {
+        Fuse::JOB => "oarlock",
+        name => name,
+    };
     match nix::unistd::User::from_name(name) {
-        Ok(Some(user)) => Ok((user.uid.as_raw(), user.gid.as_raw())),
+        Ok(Some(user)) if !user.uid.is_root() => Ok((user.uid.as_raw(), user.gid.as_raw())),
         _ => Err(CheckError::NoAccount(name.to_owned())),
     }
 }

@@ -1,5 +1,9 @@
-//! The unprivileged half: a child that became the user, opens the image and
-//! reads its layout, and looks the user up in the node's databases.
+//! The unprivileged half: a child that became the user, looks him up in the node's
+//! databases, opens the image and reads its layout.
+//!
+//! The databases come first, because a name service may ask over the network: by
+//! the time that the image is opened, the process can open files for reading, and
+//! little else ([`crate::sys::sandbox`]).
 //!
 //! It tells its parent numbers and descriptors; the parent, which is root,
 //! checks the numbers against the file's length and parses nothing.
@@ -14,11 +18,12 @@ use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::known::Known;
-use crate::image::source::{self, Layout, Source, SourceError};
+use crate::image::source::{self, Found, Layout, Source, SourceError};
 use crate::path::HostPath;
 use crate::request::{Identity, ImageName};
 use crate::sys;
 use crate::sys::ipc::{self, Waited};
+use crate::sys::sandbox::{self, Profile};
 
 /// What the half found.
 #[derive(Debug)]
@@ -129,15 +134,10 @@ fn answer(
     who: &Identity,
     socket: BorrowedFd<'_>,
 ) -> std::io::Result<()> {
-    let opened = open_base(cwd)
-        .map_err(|source| SourceError::Open {
-            image: image.clone(),
-            source,
-        })
-        .and_then(|base| source::open(image, base.as_fd()));
-    match opened {
+    let (home, known) = Known::gather(who);
+    match open_confined(image, cwd) {
         Ok(found) => {
-            let (home, known) = Known::gather(who, found.environment);
+            let known = known.with_environment(found.environment);
             let known = known.to_memory_file()?;
             let words = Words {
                 layout: found.source.layout,
@@ -153,6 +153,33 @@ fn answer(
             ipc::send(socket, &bytes, &[])
         }
     }
+}
+
+/// What the half itself has to say.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(
+        "image {image}: confining the process that opens it: {error}; Oarlock needs a kernel with seccomp filters"
+    )]
+    Confine {
+        image: ImageName,
+        error: std::io::Error,
+    },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// Gives up everything but reading, and then opens what the user has named.
+fn open_confined(image: &ImageName, cwd: Option<&HostPath>) -> Result<Found, Refusal> {
+    sandbox::confine(Profile::ReadImage).map_err(|error| Refusal::Confine {
+        image: image.clone(),
+        error,
+    })?;
+    let base = open_base(cwd).map_err(|source| SourceError::Open {
+        image: image.clone(),
+        source,
+    })?;
+    Ok(source::open(image, base.as_fd())?)
 }
 
 /// Where a relative name starts: the task's working directory, reached with the

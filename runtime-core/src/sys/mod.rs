@@ -14,4 +14,6 @@ pub mod loopdev;
 pub mod mount;
 pub mod process;
 #[cfg(feature = "construct")]
+pub mod sandbox;
+#[cfg(feature = "construct")]
 pub mod verity;

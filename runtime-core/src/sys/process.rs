@@ -285,6 +285,14 @@ pub fn place_descriptor(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     }
 }
 
+/// A number at which [`place_descriptor`] has put a descriptor, which stays there
+/// until this process executes another program.
+#[must_use]
+pub fn standing(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: the callers have placed it, own the low numbers, and close none.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
 /// Closes every descriptor but the standard ones and those to keep.
 pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
     use std::os::fd::AsRawFd;

@@ -1,0 +1,400 @@
+//! Which system calls a confined process may make: seccomp(2).
+//!
+//! Lists of what readers need, and of what a server has no use for. A call of
+//! another architecture's table ends the process (`seccompiler` sees to that), and
+//! so does the x32 table where only some calls are forbidden.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, sock_filter,
+};
+
+use super::Profile;
+
+/// On descriptors that are there, in own memory, and about oneself.
+const COMPUTE: &[c_long] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_fadvise64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_sendmsg,
+    libc::SYS_close,
+    libc::SYS_dup,
+    libc::SYS_fcntl,
+    libc::SYS_ppoll,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_membarrier,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_getrandom,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getgroups,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // By descriptor; a path tells no more than that it is there.
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+];
+
+/// Finding files and looking at them. openat2's flags lie in memory, where no
+/// filter sees them: that it writes nothing is for Landlock to say.
+const READ: &[c_long] = &[
+    libc::SYS_openat2,
+    libc::SYS_readlinkat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_fgetxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_memfd_create,
+];
+
+/// What the oldest architecture has besides, and newer ones no longer.
+#[cfg(target_arch = "x86_64")]
+const COMPUTE_OLD: &[c_long] = &[libc::SYS_poll, libc::SYS_time, libc::SYS_arch_prctl];
+#[cfg(not(target_arch = "x86_64"))]
+const COMPUTE_OLD: &[c_long] = &[];
+
+#[cfg(target_arch = "x86_64")]
+const READ_OLD: &[c_long] = &[
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_getdents,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const READ_OLD: &[c_long] = &[];
+
+/// What a FUSE server has no use for: other processes, the machine, the network,
+/// memory shared by name, mounts, and changes to files (of which Landlock leaves
+/// owners, modes and times alone).
+const NOT_FOR_SERVERS: &[c_long] = &[
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setattr,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semctl,
+    libc::SYS_semop,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_fanotify_init,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_quotactl,
+    libc::SYS_acct,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_syslog,
+    libc::SYS_personality,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    // Its flags cannot be seen, and the C library opens with openat.
+    libc::SYS_openat2,
+    libc::SYS_mknodat,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
+    libc::SYS_renameat2,
+    libc::SYS_truncate,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    // By number, while not every C library has their names: fchmodat2, setxattrat,
+    // removexattrat, open_tree_attr, file_setattr.
+    452,
+    463,
+    466,
+    467,
+    469,
+];
+
+#[cfg(target_arch = "x86_64")]
+const NOT_FOR_SERVERS_OLD: &[c_long] = &[
+    libc::SYS_kexec_file_load,
+    libc::SYS_modify_ldt,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_creat,
+    libc::SYS_mknod,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+    libc::SYS_symlink,
+    libc::SYS_link,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const NOT_FOR_SERVERS_OLD: &[c_long] = &[libc::SYS_kexec_file_load, libc::SYS_renameat];
+
+/// Flags with which open(2) changes something.
+const WRITING: u64 =
+    (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND) as u64;
+
+type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+
+/// Compiles and installs a profile's filter.
+pub(super) fn install(profile: Profile<'_>) -> io::Result<()> {
+    let refused = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
+    let allow = SeccompAction::Allow;
+    let (rules, otherwise, matched) = match profile {
+        Profile::Compute => (
+            reader(&[COMPUTE, COMPUTE_OLD], false)?,
+            refused(libc::ENOSYS),
+            allow,
+        ),
+        Profile::ReadImage | Profile::ReadTree(_) => (
+            reader(&[COMPUTE, COMPUTE_OLD, READ, READ_OLD], true)?,
+            refused(libc::ENOSYS),
+            allow,
+        ),
+        Profile::Server { .. } => (server()?, allow, refused(libc::EPERM)),
+    };
+    let arch = std::env::consts::ARCH;
+    let program: BpfProgram = arch
+        .try_into()
+        .and_then(|arch| SeccompFilter::new(rules, otherwise, matched, arch))
+        .and_then(BpfProgram::try_from)
+        .map_err(io::Error::other)?;
+    if matches!(profile, Profile::Server { .. }) {
+        load(&without_x32())?;
+    }
+    load(&program)
+}
+
+/// What is allowed to a reader; the rest is not.
+fn reader(lists: &[&[c_long]], opens: bool) -> io::Result<Rules> {
+    let mut rules = anyway(lists);
+    // Nothing that a parser has written becomes code.
+    let no_code = || rule(&[without(2, libc::PROT_EXEC as u64)?]);
+    rules.insert(libc::SYS_mmap, vec![no_code()?]);
+    rules.insert(libc::SYS_mprotect, vec![no_code()?]);
+    // abort(3) signals itself, and a limit may be asked for, not set.
+    rules.insert(libc::SYS_tgkill, vec![rule(&[equal(0, own_pid())?])?]);
+    rules.insert(
+        libc::SYS_prlimit64,
+        vec![rule(&[equal(0, 0)?, equal_pointer(2, 0)?])?],
+    );
+    if opens {
+        rules.insert(libc::SYS_openat, vec![rule(&[without(2, WRITING)?])?]);
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, vec![rule(&[without(1, WRITING)?])?]);
+    }
+    Ok(rules)
+}
+
+/// What is refused to a server; the rest is not.
+fn server() -> io::Result<Rules> {
+    let mut rules = anyway(&[NOT_FOR_SERVERS, NOT_FOR_SERVERS_OLD]);
+    let others = |index| Ok::<_, io::Error>([differs(index, 0)?, differs(index, own_pid())?]);
+    // Threads are ended with tgkill, and limits of its own are its own matter.
+    rules.insert(libc::SYS_tgkill, vec![rule(&[differs(0, own_pid())?])?]);
+    rules.insert(libc::SYS_prlimit64, vec![rule(&others(0)?)?]);
+    let mut writing = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    let mut writing_old = Vec::new();
+    for flag in (0..32).map(|bit| 1 << bit).filter(|f| WRITING & f != 0) {
+        writing.push(rule(&[with(2, flag)?])?);
+        #[cfg(target_arch = "x86_64")]
+        writing_old.push(rule(&[with(1, flag)?])?);
+    }
+    rules.insert(libc::SYS_openat, writing);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, writing_old);
+    Ok(rules)
+}
+
+/// These calls, whatever their arguments.
+fn anyway(lists: &[&[c_long]]) -> Rules {
+    lists
+        .iter()
+        .flat_map(|list| list.iter())
+        .map(|number| (*number, Vec::new()))
+        .collect()
+}
+
+fn own_pid() -> u64 {
+    u64::from(std::process::id())
+}
+
+fn rule(conditions: &[SeccompCondition]) -> io::Result<SeccompRule> {
+    SeccompRule::new(conditions.to_vec()).map_err(io::Error::other)
+}
+
+fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)
+}
+
+fn equal(index: u8, value: u64) -> io::Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::Eq, value)
+}
+
+fn equal_pointer(index: u8, value: u64) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+        .map_err(io::Error::other)
+}
+
+fn differs(index: u8, value: u64) -> io::Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::Ne, value)
+}
+
+/// None of these bits.
+fn without(index: u8, bits: u64) -> io::Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::MaskedEq(bits), 0)
+}
+
+/// All of these bits.
+fn with(index: u8, bits: u64) -> io::Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::MaskedEq(bits), bits)
+}
+
+/// x86-64 kernels may have a second table with the same calls behind a bit of the
+/// number; who forbids by number forbids all of it.
+fn without_x32() -> BpfProgram {
+    const LOAD_NUMBER: u16 = 0x20;
+    const JUMP_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    const X32: u32 = 0x4000_0000;
+    const KILL_PROCESS: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    let line = |code, jt, k| sock_filter { code, jt, jf: 0, k };
+    vec![
+        line(LOAD_NUMBER, 0, 0),
+        line(JUMP_AT_LEAST, 1, X32),
+        line(RETURN, 0, ALLOW),
+        line(RETURN, 0, KILL_PROCESS),
+    ]
+}
+
+/// seccomp(2). Kernels before 5.16 answer a filter with slower speculation for the
+/// whole process, to hide secrets that nothing here has, so that is declined.
+fn load(program: &[sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    rustix::thread::set_no_new_privs(true)?;
+    // SAFETY: the kernel copies the program, which is as long as it says;
+    // seccompiler's instruction has the layout of the kernel's.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
