@@ -5,6 +5,7 @@
 mod build;
 mod config;
 mod exec;
+mod gc;
 mod inspect;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ enum Verb {
     Build(build::BuildArgs),
     Inspect(inspect::InspectArgs),
     Config(config::ConfigArgs),
+    Gc(gc::GcArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build::run(&args).map_err(|e| e.to_string()),
         Verb::Inspect(args) => inspect::run(&args).map_err(|e| e.to_string()),
         Verb::Config(args) => config::run(&args).map_err(|e| e.to_string()),
+        Verb::Gc(args) => gc::run(&args).map_err(|e| e.to_string()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

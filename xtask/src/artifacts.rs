@@ -66,6 +66,8 @@ pub(crate) fn build(layout: &Layout, slurm: Slurm) -> Result<()> {
             "oarlock",
             "-p",
             "fuse-open",
+            "-p",
+            "oarlock-check",
         ],
     )
     .log_to(&layout.log("cargo-build")?)?;
@@ -96,6 +98,10 @@ pub(crate) fn stage(layout: &Layout) -> Result<()> {
         Item {
             from: release.join("oarlock-prepare"),
             to: "libexec/oarlock/oarlock-prepare",
+        },
+        Item {
+            from: release.join("oarlock-check"),
+            to: "libexec/oarlock/oarlock-check",
         },
         Item {
             from: release.join("liboarlock_fuse_open.so"),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::engine::{self, Engine, PROJECT};
+use crate::engine::{self, Engine, project};
 use crate::job::{Job, require_root, say};
 use crate::layout::{Layout, Slurm, make_dir};
 use crate::{artifacts, base, images, packages};
@@ -140,7 +140,7 @@ pub(crate) fn wait_idle(engine: &Engine) -> Result<()> {
 
 /// The cluster's containers that are no longer running.
 fn ended(engine: &Engine) -> Result<Vec<String>> {
-    let project = format!("label=com.docker.compose.project={PROJECT}");
+    let project = format!("label=com.docker.compose.project={}", project());
     let names = engine
         .docker(
             "look for ended machines",

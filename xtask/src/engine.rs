@@ -12,8 +12,14 @@ use crate::job::{Job, is_root, say, tail};
 use crate::layout::{Layout, Slurm, make_dir};
 use crate::packages;
 
-/// The name that the cluster's containers, volumes and network carry.
-pub(crate) const PROJECT: &str = "oarlock";
+/// The name that the cluster's containers, volumes and network carry: as Compose
+/// takes it, so that a second workspace can have a cluster of its own.
+pub(crate) fn project() -> String {
+    std::env::var("COMPOSE_PROJECT_NAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "oarlock".to_owned())
+}
 
 /// How long an engine may take to answer after its start, and to stop.
 const ENGINE_WAIT: Duration = Duration::from_secs(60);
@@ -93,7 +99,7 @@ impl Engine {
         args: impl IntoIterator<Item = &'a str>,
     ) -> Job {
         Job::new(what, &self.compose)
-            .args(["-p", PROJECT])
+            .args(["-p", &project()])
             .args(args)
             .env("OARLOCK_SUITE", slurm.suite())
             .dir(&self.folder)

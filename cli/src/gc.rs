@@ -1,0 +1,67 @@
+//! `oarlock gc`: takes away what a node keeps and nobody uses.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runtime_core::CONFIG_PATH;
+use runtime_core::config::{ConfigError, SiteConfig};
+use runtime_core::kept::{self, Whose};
+use runtime_core::runtime_directory;
+use runtime_core::store::{Store, StoreError};
+
+/// Take away mounts and copies that this node keeps and no step uses
+///
+/// Mounts that the node keeps for running jobs go too: their next step mounts
+/// anew. Copies of images in the store stay, unless --store is given; what a step
+/// runs from is never removed.
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Also remove every copy of an image that no step runs from
+    #[arg(long)]
+    store: bool,
+    /// The site's file
+    #[arg(long, value_name = "FILE", default_value = CONFIG_PATH)]
+    config: PathBuf,
+}
+
+/// Why something stayed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GcError {
+    #[error("gc: only root can take away what a node keeps; become root on the node")]
+    NotRoot,
+    #[error("site configuration {0}")]
+    Config(#[from] ConfigError),
+    #[error("{at}: {error}; look who holds it: grep oarlock /proc/*/mountinfo", at = runtime_directory::PATH)]
+    Kept { error: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("store {}: {error}", path.display())]
+    Clean {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &GcArgs) -> Result<(), GcError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(GcError::NotRoot);
+    }
+    let config = SiteConfig::load(&args.config, true)?;
+    let mounts = kept::release(Whose::All).map_err(|error| GcError::Kept { error })?;
+    let mut bytes = 0;
+    // A node without a store is given none by cleaning up.
+    if config.store.path.exists() {
+        let store = Store::open(&config.store)?;
+        bytes = store.clean(args.store).map_err(|error| GcError::Clean {
+            path: store.path().to_owned(),
+            error,
+        })?;
+    }
+    println!(
+        "released {mounts} mount{}, removed {} MiB of copies",
+        if mounts == 1 { "" } else { "s" },
+        bytes >> 20
+    );
+    Ok(())
+}
