@@ -167,7 +167,7 @@ impl Object {
                         .map(|byte| format!("{byte:02x}"))
                         .collect(),
                 ),
-                Extra::None | Extra::Partition(_) | Extra::Signature { .. } => None,
+                _ => None,
             },
         }
     }

@@ -6,7 +6,9 @@
 use std::fmt;
 
 use super::error::SifError;
-use super::{arch::Arch, field};
+use super::extra::Extra;
+use super::field;
+use super::partition::PartitionInfo;
 
 /// Length of a descriptor, in bytes: packed, so odd.
 pub const DESCRIPTOR_LEN: usize = 585;
@@ -83,6 +85,16 @@ impl DataType {
     }
 }
 
+impl DataType {
+    /// The type of the number that `siftool` and `apptainer sif` give it: 1 for a definition file, and so on.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        TYPES
+            .get(usize::from(number).checked_sub(1)?)
+            .map(|row| row.0)
+    }
+}
+
 impl fmt::Display for DataType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, TYPES.iter().find(|row| row.0 == *self)) {
@@ -90,157 +102,6 @@ impl fmt::Display for DataType {
             (_, row) => f.pad(row.map_or("", |row| row.2)),
         }
     }
-}
-
-/// What is in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FsType {
-    /// squashfs, code 1.
-    Squashfs,
-    /// ext3, code 2.
-    Ext3,
-    /// An immutable archive of objects, code 3.
-    Archive,
-    /// Raw data, code 4.
-    Raw,
-    /// squashfs inside LUKS, code 5.
-    LuksSquashfs,
-    /// squashfs inside gocryptfs, code 6.
-    GocryptfsSquashfs,
-    /// A code newer than this program.
-    Unknown(i32),
-}
-
-impl FsType {
-    /// The type of a SIF code.
-    #[must_use]
-    pub fn from_code(code: i32) -> Self {
-        match code {
-            1 => Self::Squashfs,
-            2 => Self::Ext3,
-            3 => Self::Archive,
-            4 => Self::Raw,
-            5 => Self::LuksSquashfs,
-            6 => Self::GocryptfsSquashfs,
-            other => Self::Unknown(other),
-        }
-    }
-
-    /// The SIF code.
-    #[must_use]
-    pub fn code(self) -> i32 {
-        match self {
-            Self::Squashfs => 1,
-            Self::Ext3 => 2,
-            Self::Archive => 3,
-            Self::Raw => 4,
-            Self::LuksSquashfs => 5,
-            Self::GocryptfsSquashfs => 6,
-            Self::Unknown(code) => code,
-        }
-    }
-}
-
-impl fmt::Display for FsType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Squashfs => f.pad("squashfs"),
-            Self::Ext3 => f.pad("ext3"),
-            Self::Archive => f.pad("archive"),
-            Self::Raw => f.pad("raw"),
-            Self::LuksSquashfs => f.pad("squashfs in LUKS"),
-            Self::GocryptfsSquashfs => f.pad("squashfs in gocryptfs"),
-            Self::Unknown(code) => f.pad(&format!("file system type {code}")),
-        }
-    }
-}
-
-/// What a partition is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PartType {
-    /// A root file system that is not the one to run, code 1.
-    System,
-    /// The root file system to run, code 2.
-    PrimarySystem,
-    /// Data, code 3.
-    Data,
-    /// A writable overlay over the root file system, code 4.
-    Overlay,
-    /// A code newer than this program.
-    Unknown(i32),
-}
-
-impl PartType {
-    /// The type of a SIF code.
-    #[must_use]
-    pub fn from_code(code: i32) -> Self {
-        match code {
-            1 => Self::System,
-            2 => Self::PrimarySystem,
-            3 => Self::Data,
-            4 => Self::Overlay,
-            other => Self::Unknown(other),
-        }
-    }
-
-    /// The SIF code.
-    #[must_use]
-    pub fn code(self) -> i32 {
-        match self {
-            Self::System => 1,
-            Self::PrimarySystem => 2,
-            Self::Data => 3,
-            Self::Overlay => 4,
-            Self::Unknown(code) => code,
-        }
-    }
-}
-
-impl fmt::Display for PartType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.pad("system"),
-            Self::PrimarySystem => f.pad("primary system"),
-            Self::Data => f.pad("data"),
-            Self::Overlay => f.pad("overlay"),
-            Self::Unknown(code) => f.pad(&format!("partition type {code}")),
-        }
-    }
-}
-
-/// A partition's own fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionInfo {
-    /// What is in it.
-    pub fs_type: FsType,
-    /// What it is for.
-    pub part_type: PartType,
-    /// Its architecture code as written.
-    pub arch_code: [u8; 3],
-}
-
-impl PartitionInfo {
-    /// The architecture; `None` where the code is none that SIF defines.
-    #[must_use]
-    pub fn arch(&self) -> Option<Arch> {
-        Arch::from_code(self.arch_code)
-    }
-}
-
-/// The fields that depend on the object's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extra {
-    /// None that this program uses.
-    None,
-    /// A partition's.
-    Partition(PartitionInfo),
-    /// A signature's: SIF's code of the hash, and the key's fingerprint (zeros for DSSE).
-    Signature {
-        /// 1 SHA-256, 2 SHA-384, 3 SHA-512, 4 BLAKE2s, 5 BLAKE2b.
-        hash: i32,
-        /// The signing key's fingerprint.
-        fingerprint: [u8; 20],
-    },
 }
 
 /// What an object belongs to, beyond its group.
@@ -283,6 +144,22 @@ pub struct Descriptor {
     pub name: String,
     /// Its type's own fields.
     pub extra: Extra,
+    /// What signatures cover and nobody else reads: the fields above are made from it.
+    raw: Box<Raw>,
+}
+
+/// Bytes of a table entry as they are written, for what is shown or used above has lost some of them.
+#[derive(Clone, PartialEq, Eq)]
+struct Raw {
+    link: u32,
+    name: [u8; 128],
+    extra: [u8; 384],
+}
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Raw")
+    }
 }
 
 impl Descriptor {
@@ -304,8 +181,26 @@ impl Descriptor {
     pub fn partition(&self) -> Option<&PartitionInfo> {
         match &self.extra {
             Extra::Partition(info) => Some(info),
-            Extra::None | Extra::Signature { .. } => None,
+            _ => None,
         }
+    }
+
+    /// What the descriptor digest of a signature covers. `relative_id` is this object's id less the smallest id of
+    /// its group; group, offset, padding and modification time are not covered.
+    #[must_use]
+    pub fn signed_bytes(&self, relative_id: u32) -> Vec<u8> {
+        let mut buf = Vec::with_capacity(DESCRIPTOR_LEN);
+        buf.extend_from_slice(&self.data_type.code().to_le_bytes());
+        buf.push(1);
+        buf.extend_from_slice(&relative_id.to_le_bytes());
+        buf.extend_from_slice(&self.raw.link.to_le_bytes());
+        buf.extend_from_slice(&self.size.to_le_bytes());
+        buf.extend_from_slice(&self.created.to_le_bytes());
+        buf.extend_from_slice(&self.uid.to_le_bytes());
+        buf.extend_from_slice(&self.gid.to_le_bytes());
+        buf.extend_from_slice(&self.raw.name);
+        buf.extend_from_slice(&self.raw.extra);
+        buf
     }
 
     /// `None` where the buffer ends before the last field.
@@ -345,11 +240,16 @@ impl Descriptor {
             return Some(Err(SifError::ObjectRange { id, offset, size }));
         }
         let data_type = DataType::from_code(field::i32(buf, 0)?);
+        let raw = Raw {
+            link: field::u32(buf, 13)?,
+            name: field::bytes(buf, NAME_AT)?,
+            extra,
+        };
         Some(Ok(Some(Self {
             data_type,
             id,
             group: Some(field::u32(buf, 9)? & !GROUP_MASK).filter(|group| *group != 0),
-            link: link(field::u32(buf, 13)?),
+            link: link(raw.link),
             offset,
             size,
             size_with_padding,
@@ -357,19 +257,9 @@ impl Descriptor {
             modified: field::i64(buf, 49)?,
             uid: field::i64(buf, 57)?,
             gid: field::i64(buf, 65)?,
-            name: field::text(&field::bytes::<128>(buf, NAME_AT)?),
-            extra: match data_type {
-                DataType::Partition => Extra::Partition(PartitionInfo {
-                    fs_type: FsType::from_code(field::i32(&extra, 0)?),
-                    part_type: PartType::from_code(field::i32(&extra, 4)?),
-                    arch_code: field::bytes(&extra, 8)?,
-                }),
-                DataType::Signature => Extra::Signature {
-                    hash: field::i32(&extra, 0)?,
-                    fingerprint: field::bytes(&extra, 4)?,
-                },
-                _ => Extra::None,
-            },
+            name: field::text(&raw.name),
+            extra: Extra::parse(data_type, &raw.extra)?,
+            raw: Box::new(raw),
         })))
     }
 }

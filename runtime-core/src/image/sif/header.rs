@@ -17,6 +17,12 @@ pub(super) const MAGIC_AT: usize = 32;
 /// The one version there is.
 pub(super) const VERSION: [u8; 3] = *b"01\0";
 
+/// Where the fields lie that an edit changes.
+pub(super) const ARCH_AT: usize = 45;
+pub(super) const MODIFIED_AT: usize = 72;
+pub(super) const FREE_AT: usize = 80;
+pub(super) const DATA_SIZE_AT: usize = 120;
+
 /// An image's UUID (RFC 9562), as its 16 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Uuid(pub [u8; 16]);
@@ -58,6 +64,8 @@ pub struct Header {
     pub data_offset: u64,
     /// Length of the data objects and their padding, in bytes.
     pub data_size: u64,
+    /// The first line as it is written, for signatures cover all of it.
+    launch_raw: [u8; 32],
 }
 
 /// Whether these first bytes of a file are a SIF's: at least 42 of them are looked at.
@@ -115,10 +123,9 @@ impl Header {
             data_offset,
             data_size,
         ] = numbers;
+        let launch_raw = field::bytes::<32>(buf, 0)?;
         Some(Ok(Self {
-            launch: field::text(&field::bytes::<32>(buf, 0)?)
-                .trim_end()
-                .to_owned(),
+            launch: field::text(&launch_raw).trim_end().to_owned(),
             arch: Arch::from_code(field::bytes(buf, 45)?),
             id: Uuid(field::bytes(buf, 48)?),
             created: field::i64(buf, 64)?,
@@ -129,7 +136,14 @@ impl Header {
             descriptors_size,
             data_offset,
             data_size,
+            launch_raw,
         }))
+    }
+
+    /// What the header digest of a signature covers: first line, magic, version and id; not the architecture.
+    #[must_use]
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        [&self.launch_raw[..], &MAGIC, &VERSION, &self.id.0].concat()
     }
 }
 

@@ -8,10 +8,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::arch::Arch;
-use super::descriptor::{DESCRIPTOR_LEN, DataType, Descriptor, FsType, PartType, PartitionInfo};
+use super::descriptor::{DESCRIPTOR_LEN, DataType, Descriptor};
 use super::error::{Region, SifError};
 use super::field;
 use super::header::{HEADER_LEN, Header};
+use super::partition::{FsType, PartType, PartitionInfo};
 
 /// Most descriptors that are read. Apptainer makes 48; the bound keeps the table below 2.4 MB.
 pub const MAX_DESCRIPTORS: u64 = 4096;
@@ -183,6 +184,22 @@ impl Sif {
             descriptor,
             info,
             arch,
+        })
+    }
+
+    /// The overlay partitions that belong to the root file system: those of its group, in the table's order, which
+    /// is the order from bottom to top. None where there is no single root file system or it is in no group.
+    pub fn overlays(&self) -> impl Iterator<Item = &Descriptor> {
+        let group = self
+            .primary_partition()
+            .ok()
+            .and_then(|primary| primary.descriptor.group);
+        self.descriptors.iter().filter(move |descriptor| {
+            group.is_some()
+                && descriptor.group == group
+                && descriptor
+                    .partition()
+                    .is_some_and(|info| info.part_type == PartType::Overlay)
         })
     }
 

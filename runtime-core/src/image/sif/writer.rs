@@ -4,14 +4,13 @@
 //! is given, and neither creates, names nor removes any.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use super::arch::Arch;
-use super::descriptor::{
-    DESCRIPTOR_LEN, DataType, EXTRA_AT, FsType, GROUP_MASK, NAME_AT, PartType,
-};
+use super::descriptor::{DESCRIPTOR_LEN, Link};
 use super::header::{HEADER_LEN, MAGIC, MAGIC_AT, Uuid, VERSION};
+use super::object::{NewObject, Placement, Written, copy, signed};
 
 /// The line by which `binfmt` or the kernel starts the image; Apptainer writes the same.
 const LAUNCH: &[u8] = b"#!/usr/bin/env run-singularity\n";
@@ -19,9 +18,8 @@ const LAUNCH: &[u8] = b"#!/usr/bin/env run-singularity\n";
 const DESCRIPTORS: usize = 48;
 const TABLE_AT: u64 = 4096;
 const TABLE_LEN: usize = DESCRIPTORS * DESCRIPTOR_LEN;
-/// Partitions start at a page, so that they can be mounted through a loop device.
-const PARTITION_ALIGN: u64 = 4096;
-const NAME_LEN: usize = 128;
+/// Most bytes of an object's name.
+pub(super) const NAME_LEN: usize = 128;
 /// Every object goes to the first group, which is the one that gets signed.
 const GROUP: u32 = 1;
 
@@ -32,41 +30,9 @@ pub struct Layout<'a> {
     pub id: Uuid,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// The data objects, in order; exactly one is a [`Kind::PrimarySquashfs`]. Their ids count from 1.
+    /// The data objects, in order; exactly one is the primary partition. Their ids count from 1,
+    /// and they are all in group 1.
     pub objects: Vec<NewObject<'a>>,
-}
-
-/// A data object to write.
-#[derive(Debug)]
-pub struct NewObject<'a> {
-    /// What it holds.
-    pub kind: Kind,
-    /// Its name, at most 128 bytes; may be empty.
-    pub name: String,
-    /// Its bytes.
-    pub content: Content<'a>,
-}
-
-/// The kinds of objects that are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The definition that the image was built from.
-    Deffile,
-    /// JSON metadata.
-    GenericJson,
-    /// Anything.
-    Generic,
-    /// The root file system to run, a squashfs for this architecture.
-    PrimarySquashfs(Arch),
-}
-
-/// Where an object's bytes come from.
-#[derive(Clone, Copy, Debug)]
-pub enum Content<'a> {
-    /// From memory.
-    Bytes(&'a [u8]),
-    /// A whole file from its start, copied by the kernel where it can.
-    File(&'a File),
 }
 
 /// Why a SIF could not be written.
@@ -101,28 +67,12 @@ pub enum WriteError {
         /// The name.
         name: String,
     },
+    /// The primary partition has an architecture code that SIF does not define.
+    #[error("the primary partition needs an architecture, as in amd64 or arm64")]
+    Arch,
     /// The file would be longer than 2^63 - 1 bytes.
     #[error("the image would be larger than any file")]
     TooLarge,
-}
-
-impl Kind {
-    fn data_type(self) -> DataType {
-        match self {
-            Self::Deffile => DataType::Deffile,
-            Self::GenericJson => DataType::GenericJson,
-            Self::Generic => DataType::Generic,
-            Self::PrimarySquashfs(_) => DataType::Partition,
-        }
-    }
-
-    fn align(self) -> u64 {
-        if matches!(self, Self::PrimarySquashfs(_)) {
-            PARTITION_ALIGN
-        } else {
-            1
-        }
-    }
 }
 
 /// Writes the image into `out`, which loses what it had.
@@ -145,18 +95,23 @@ pub fn write(out: &mut File, layout: &Layout<'_>) -> Result<(), WriteError> {
         out.seek(SeekFrom::Start(offset))
             .map_err(failed("a data object"))?;
         let size = copy(object.content, out).map_err(failed("a data object"))?;
-        if size == 0 && matches!(object.kind, Kind::PrimarySquashfs(_)) {
+        if size == 0 && object.kind.is_primary() {
             return Err(WriteError::EmptyPrimary);
         }
         let object_end = offset.checked_add(size).ok_or(WriteError::TooLarge)?;
-        let place = Place {
+        let place = Placement {
+            group: Some(GROUP),
+            link: Link::None,
+            align: None,
+            created: layout.created,
+        };
+        let written = Written {
             id,
             offset,
             size,
             padded: object_end - end,
-            created: layout.created,
         };
-        table.extend_from_slice(&descriptor(object, &place)?);
+        table.extend_from_slice(&object.descriptor(&place, &written)?);
         end = object_end;
     }
     // An empty last object would otherwise leave the file shorter than its own account.
@@ -191,80 +146,18 @@ fn check(layout: &Layout<'_>) -> Result<Arch, WriteError> {
             found: layout.objects.len(),
         });
     }
-    if let Some(object) = layout
-        .objects
-        .iter()
-        .find(|object| object.name.len() > NAME_LEN || object.name.contains('\0'))
-    {
-        return Err(WriteError::Name {
-            name: object.name.clone(),
-        });
+    for object in &layout.objects {
+        object.check()?;
     }
-    let primaries: Vec<Arch> = layout
+    let primaries: Vec<Option<Arch>> = layout
         .objects
         .iter()
-        .filter_map(|object| {
-            if let Kind::PrimarySquashfs(arch) = object.kind {
-                Some(arch)
-            } else {
-                None
-            }
-        })
+        .filter_map(|object| object.kind.extra().primary_arch())
         .collect();
     match primaries.as_slice() {
-        [arch] => Ok(*arch),
+        [arch] => arch.ok_or(WriteError::Arch),
         other => Err(WriteError::Primaries { found: other.len() }),
     }
-}
-
-fn copy(content: Content<'_>, out: &mut File) -> io::Result<u64> {
-    match content {
-        Content::Bytes(bytes) => out.write_all(bytes).map(|()| bytes.len() as u64),
-        Content::File(mut file) => {
-            file.rewind()?;
-            // copy_file_range(2) below: shared blocks on XFS and Btrfs, no trip through this process elsewhere.
-            io::copy(&mut file, out)
-        }
-    }
-}
-
-struct Place {
-    id: u32,
-    offset: u64,
-    size: u64,
-    padded: u64,
-    created: i64,
-}
-
-fn signed(value: u64) -> Result<[u8; 8], WriteError> {
-    i64::try_from(value)
-        .map(i64::to_le_bytes)
-        .map_err(|_| WriteError::TooLarge)
-}
-
-fn descriptor(object: &NewObject<'_>, place: &Place) -> Result<Vec<u8>, WriteError> {
-    let mut buf = Vec::with_capacity(DESCRIPTOR_LEN);
-    buf.extend_from_slice(&object.kind.data_type().code().to_le_bytes());
-    buf.push(1);
-    buf.extend_from_slice(&place.id.to_le_bytes());
-    buf.extend_from_slice(&(GROUP | GROUP_MASK).to_le_bytes());
-    buf.extend_from_slice(&0_u32.to_le_bytes());
-    buf.extend_from_slice(&signed(place.offset)?);
-    buf.extend_from_slice(&signed(place.size)?);
-    buf.extend_from_slice(&signed(place.padded)?);
-    buf.extend_from_slice(&place.created.to_le_bytes());
-    buf.extend_from_slice(&place.created.to_le_bytes());
-    // uid and gid stay 0: nothing reads them any more, and they would tell who built the image.
-    buf.resize(NAME_AT, 0);
-    buf.extend_from_slice(object.name.as_bytes());
-    buf.resize(EXTRA_AT, 0);
-    if let Kind::PrimarySquashfs(arch) = object.kind {
-        buf.extend_from_slice(&FsType::Squashfs.code().to_le_bytes());
-        buf.extend_from_slice(&PartType::PrimarySystem.code().to_le_bytes());
-        buf.extend_from_slice(&arch.code());
-    }
-    buf.resize(DESCRIPTOR_LEN, 0);
-    Ok(buf)
 }
 
 fn header(
