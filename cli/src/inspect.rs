@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use runtime_core::image::sif::{Sif, SifError, is_sif};
 use runtime_core::image::squashfs::{SquashfsError, Superblock, is_squashfs};
 
+pub(crate) use report::Object;
 use report::{Report, SifReport};
+pub(crate) use text::{table, time};
 
 /// Show what is in an image: architecture, objects, file system.
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,10 @@ mod config;
 mod exec;
 mod gc;
 mod inspect;
+mod passphrase;
+mod sif;
+mod sign;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -26,6 +30,9 @@ enum Verb {
     Exec(exec::ExecArgs),
     Build(build::BuildArgs),
     Inspect(inspect::InspectArgs),
+    Sif(sif::SifArgs),
+    Sign(sign::SignArgs),
+    Verify(verify::VerifyArgs),
     Config(config::ConfigArgs),
     Gc(gc::GcArgs),
 }
@@ -42,6 +49,9 @@ fn main() -> ExitCode {
         },
         Verb::Build(args) => build::run(&args).map_err(|e| e.to_string()),
         Verb::Inspect(args) => inspect::run(&args).map_err(|e| e.to_string()),
+        Verb::Sif(args) => sif::run(&args).map_err(|e| e.to_string()),
+        Verb::Sign(args) => sign::run(&args).map_err(|e| e.to_string()),
+        Verb::Verify(args) => verify::run(&args).map_err(|e| e.to_string()),
         Verb::Config(args) => config::run(&args).map_err(|e| e.to_string()),
         Verb::Gc(args) => gc::run(&args).map_err(|e| e.to_string()),
     };

@@ -48,12 +48,6 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
-    /// The name says nothing of what is in it.
-    #[error("key {}: unknown kind; name it *.asc, *.gpg or *.pgp (PGP) or *.pem (PEM)", .path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-    },
     /// No PGP public key in it.
     #[error("key {}: {reason}; export it again with `gpg --export --armor`", .path.display())]
     Pgp {
@@ -106,19 +100,19 @@ impl Keyring {
         paths.sort_unstable();
         let mut keyring = Self::default();
         for path in &paths {
-            keyring.add(path)?;
+            keyring.add(path, kind(path))?;
         }
         Ok(keyring)
     }
 
-    /// Reads one file; its name ends as in [`Keyring::load`].
+    /// Reads one file, whatever its name.
     ///
     /// # Errors
     ///
     /// [`KeyringError`].
     pub fn load_file(path: &Path) -> Result<Self, KeyringError> {
         let mut keyring = Self::default();
-        keyring.add(path)?;
+        keyring.add(path, None)?;
         Ok(keyring)
     }
 
@@ -134,7 +128,7 @@ impl Keyring {
         pgp.chain(self.dsse.iter().map(|key| key.fingerprint))
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), KeyringError> {
+    fn add(&mut self, path: &Path, kind: Option<Kind>) -> Result<(), KeyringError> {
         let owned = || path.to_owned();
         let failed = |source| KeyringError::Read {
             path: owned(),
@@ -148,9 +142,9 @@ impl Keyring {
         if bytes.len() as u64 > MAX_FILE {
             return Err(KeyringError::TooLarge { path: owned() });
         }
-        match kind(path) {
-            Some(Kind::Pgp) => self.add_pgp(path, &bytes),
-            Some(Kind::Pem) => {
+        match kind.unwrap_or_else(|| kind_of(&bytes)) {
+            Kind::Pgp => self.add_pgp(path, &bytes),
+            Kind::Pem => {
                 let text = String::from_utf8_lossy(&bytes);
                 if text.contains("PRIVATE KEY-----") {
                     return Err(KeyringError::Secret { path: owned() });
@@ -162,7 +156,6 @@ impl Keyring {
                 self.dsse.extend(keys);
                 Ok(())
             }
-            None => Err(KeyringError::Name { path: owned() }),
         }
     }
 
@@ -213,6 +206,17 @@ fn kind(path: &Path) -> Option<Kind> {
         "asc" | "gpg" | "pgp" => Some(Kind::Pgp),
         "pem" => Some(Kind::Pem),
         _ => None,
+    }
+}
+
+/// What a file's bytes say of it.
+fn kind_of(bytes: &[u8]) -> Kind {
+    let is_pgp = !pgp_blocks(bytes).is_empty();
+    let is_pem = bytes.windows(11).any(|part| part == b"-----BEGIN ");
+    if is_pem && !is_pgp {
+        Kind::Pem
+    } else {
+        Kind::Pgp
     }
 }
 

@@ -146,7 +146,7 @@ fn what_is_not_covered_may_change() {
         45,
         72,
         descriptor + 49,
-        sif(&signed).descriptors[3].offset as usize,
+        usize::try_from(sif(&signed).descriptors[3].offset).expect("an offset"),
     ] {
         let mut bytes = bytes(&signed);
         bytes[at] ^= 1;

@@ -41,7 +41,7 @@ pub(super) struct SifReport {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Object {
+pub(crate) struct Object {
     pub(super) id: u32,
     #[serde(rename = "type")]
     pub(super) kind: String,
@@ -55,6 +55,10 @@ pub(super) struct Object {
     pub(super) partition: Option<Partition>,
     /// The signing key's fingerprint, in hexadecimal; not verified.
     pub(super) signed_by: Option<String>,
+    /// The form of a software bill of materials.
+    pub(super) sbom_format: Option<String>,
+    /// What an OCI object says of its own SHA-256; not verified.
+    pub(super) digest: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,7 +140,7 @@ impl SifReport {
 }
 
 impl Object {
-    fn new(descriptor: &Descriptor) -> Self {
+    pub(crate) fn new(descriptor: &Descriptor) -> Self {
         let (linked_object, linked_group) = match descriptor.link {
             Link::None => (None, None),
             Link::Object(id) => (Some(id), None),
@@ -167,6 +171,17 @@ impl Object {
                         .map(|byte| format!("{byte:02x}"))
                         .collect(),
                 ),
+                _ => None,
+            },
+            sbom_format: match descriptor.extra {
+                Extra::Sbom(Some(format)) => Some(format.to_string()),
+                _ => None,
+            },
+            digest: match descriptor.extra {
+                Extra::OciDigest(Some(digest)) => {
+                    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                    Some(format!("sha256:{hex}"))
+                }
                 _ => None,
             },
         }

@@ -65,7 +65,7 @@ fn describe(file_system: &FileSystem) -> String {
 }
 
 /// The objects, one a line, numbers to the right.
-fn table(objects: &[Object]) -> Vec<String> {
+pub(crate) fn table(objects: &[Object]) -> Vec<String> {
     const NUMBERS: [bool; 7] = [true, true, false, false, true, true, false];
     let mut rows =
         vec![["ID", "GROUP", "LINK", "TYPE", "OFFSET", "SIZE", "NAME"].map(str::to_owned)];
@@ -98,12 +98,13 @@ fn cells(object: &Object) -> [String; 7] {
         (None, Some(group)) => format!("group {group}"),
         (None, None) => dash(),
     };
-    let kind = match (&object.partition, &object.signed_by) {
-        (Some(part), _) => {
+    let kind = match (&object.partition, &object.signed_by, &object.sbom_format) {
+        (Some(part), _, _) => {
             format!("{} ({}, {})", object.kind, part.purpose, part.file_system)
         }
-        (None, Some(key)) => format!("{} (key {key})", object.kind),
-        (None, None) => object.kind.clone(),
+        (None, Some(key), _) => format!("{} (key {key})", object.kind),
+        (None, None, Some(format)) => format!("{} ({format})", object.kind),
+        (None, None, None) => object.kind.clone(),
     };
     [
         object.id.to_string(),
@@ -117,7 +118,7 @@ fn cells(object: &Object) -> [String; 7] {
 }
 
 /// Seconds since 1970 as a date in UTC. Times before that are a builder's way to record none.
-fn time(seconds: i64) -> String {
+pub(crate) fn time(seconds: i64) -> String {
     // Beyond the year 9999 the number says more.
     if !(0..253_402_300_800).contains(&seconds) {
         return if seconds < 0 {

@@ -107,7 +107,7 @@ fn envelopes_that_deceive() {
     let signed = image();
     sign(&signed, &key, Some(1), 0).expect("signed");
     let all = bytes(&signed);
-    let at = sif(&signed).descriptors[4].offset as usize;
+    let at = usize::try_from(sif(&signed).descriptors[4].offset).expect("an offset");
     let text = String::from_utf8(all[at..].to_vec()).expect("JSON");
     let found = |envelope: &str| {
         let file = image();

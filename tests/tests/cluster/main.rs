@@ -18,7 +18,9 @@ mod mpi;
 mod options;
 mod privileges;
 mod ranks;
+mod sif;
 mod signals;
+mod signatures;
 mod terminal;
 mod users;
 mod view;
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         users::cases(),
         mpi::cases(),
         apptainer::cases(),
+        sif::cases(),
+        signatures::cases(),
         attacks::cases(),
         command_line::cases(),
     ];
