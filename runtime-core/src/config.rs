@@ -194,7 +194,14 @@ impl SiteConfig {
             problem,
         };
         for host in &self.mounts.host {
-            HostPath::new(host).map_err(|error| wrong("mounts.host", error.to_string()))?;
+            let host =
+                HostPath::new(host).map_err(|error| wrong("mounts.host", error.to_string()))?;
+            if host.as_bytes() == b"/" {
+                return Err(wrong(
+                    "mounts.host",
+                    "\"/\" would cover the image".to_owned(),
+                ));
+            }
         }
         for path in &self.images.allow_paths {
             HostPath::new(path).map_err(|error| wrong("images.allow_paths", error.to_string()))?;
@@ -313,6 +320,10 @@ mod tests {
             (
                 "[mounts]\nhost = [\"scratch\"]",
                 "o.toml: mounts.host: \"scratch\" is not an absolute path",
+            ),
+            (
+                "[mounts]\nhost = [\"/scratch\", \"//.\"]",
+                "o.toml: mounts.host: \"/\" would cover the image",
             ),
             (
                 "[prepare]\ntimeout = 0",

@@ -47,6 +47,11 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
     packages::ensure(layout, packages::BUILD)?;
     say("format");
     cargo(layout, ["fmt", "--all", "--check"]).show()?;
+    cargo(
+        layout,
+        ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"],
+    )
+    .show()?;
     say("lints");
     cargo(
         layout,
@@ -60,6 +65,21 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
             "warnings",
         ],
     )
+    .show()?;
+    // A workspace of its own; nothing is linked here, so libFuzzer is not built.
+    cargo(
+        layout,
+        [
+            "clippy",
+            "--quiet",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--target-dir",
+        ],
+    )
+    .args([layout.cargo_target().join("fuzz")])
+    .args(["--", "-D", "warnings"])
+    .env("CUSTOM_LIBFUZZER_PATH", "not-linked/libFuzzer.a")
     .show()?;
     say("documentation");
     cargo(

@@ -110,22 +110,28 @@ impl Job {
     /// Runs it with its output in a file, says how long it took, and shows
     /// the file's end when it fails.
     pub(crate) fn log_to(self, log: &Path) -> Result<()> {
+        let start = Instant::now();
+        self.log_in_silence(log)?;
+        let seconds = start.elapsed().as_secs();
+        if seconds > 2 {
+            say(&format!("  done in {seconds} s"));
+        }
+        Ok(())
+    }
+
+    /// The same without a word where it succeeds.
+    pub(crate) fn log_in_silence(self, log: &Path) -> Result<()> {
         let file =
             File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
         let copy = file
             .try_clone()
             .with_context(|| format!("cannot write the log {}", log.display()))?;
-        let start = Instant::now();
         let status = self.status(Stdio::null(), file.into(), copy.into())?;
         if !status.success() {
             self.judge(
                 status,
                 &format!("{}\nall of it: {}", tail(log, 25), log.display()),
             )?;
-        }
-        let seconds = start.elapsed().as_secs();
-        if seconds > 2 {
-            say(&format!("  done in {seconds} s"));
         }
         Ok(())
     }

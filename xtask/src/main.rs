@@ -10,6 +10,7 @@ mod check;
 mod cluster;
 mod demo;
 mod engine;
+mod fuzz;
 mod images;
 mod job;
 mod layout;
@@ -69,6 +70,14 @@ enum Verb {
         /// Slurm's version
         #[arg(long, value_enum, default_value_t)]
         slurm: Slurm,
+    },
+    /// Give parsers made-up bytes and see that their promises hold
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+        /// Only this target, a file of fuzz/fuzz_targets without its ending
+        target: Option<String>,
     },
     /// Format, lints, documentation, file lengths, dependencies
     Check,
@@ -136,6 +145,7 @@ fn run(verb: Verb) -> Result<()> {
                 as_is,
             },
         ),
+        Verb::Fuzz { seconds, target } => fuzz::run(&layout, seconds, target.as_deref()).map(drop),
         Verb::Check => check::run(&layout),
     }
 }

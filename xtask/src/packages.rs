@@ -53,6 +53,13 @@ pub(crate) const BUILD: &[Need] = &[
     },
 ];
 
+/// What building libFuzzer needs besides.
+pub(crate) const FUZZ: &[Need] = &[Need {
+    name: "a C++ compiler",
+    is_there: || find_program("c++").is_some(),
+    packages: &["g++"],
+}];
+
 /// What starting a Docker engine of our own needs.
 pub(crate) const ENGINE: &[Need] = &[Need {
     name: "a Docker engine",

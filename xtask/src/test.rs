@@ -1,4 +1,5 @@
-//! All tests: the checks, the unit and integration tests, the cluster tests.
+//! All tests: the checks, the unit and integration tests, a short run of the fuzz
+//! targets, the cluster tests.
 //!
 //! Takes down what it started, also after a failure, and closes with one line
 //! that counts the tests.
@@ -13,7 +14,10 @@ use crate::artifacts::cargo;
 use crate::cluster::{self, Cluster};
 use crate::job::{Job, require_root, say};
 use crate::layout::{Layout, Slurm};
-use crate::{check, packages};
+use crate::{check, fuzz, packages};
+
+/// How long each fuzz target runs here, in seconds.
+const FUZZ_SECONDS: u32 = 5;
 
 /// Tests counted over all of cargo's runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -70,6 +74,16 @@ fn stages(
             tests = tests.args(["--", filter]);
         }
         counted(&tests, count)?;
+        // A filter names tests, and no target is one.
+        if filter.is_none() {
+            match fuzz::run(layout, FUZZ_SECONDS, None) {
+                Ok(targets) => count.passed += targets,
+                Err(error) => {
+                    count.failed += 1;
+                    return Err(error);
+                }
+            }
+        }
     }
     let mut cluster = cluster::up(layout, slurm)?;
     if !only_cluster {

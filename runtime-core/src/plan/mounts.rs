@@ -30,8 +30,9 @@ pub struct Mount {
     pub need: Need,
 }
 
-/// Trees of the system: a working directory in one of them is not shown, as it
-/// would cover the image's own.
+/// Trees of the system: what a job merely names (its working directory, its MPI
+/// library's directories) is not shown in one of them, as it would cover the
+/// image's own.
 const SYSTEM: &[&str] = &[
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr",
 ];
@@ -56,6 +57,10 @@ const BIND: Attributes = Attributes {
 pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mount> {
     let mut list = Vec::new();
     let mut same = |path: &HostPath, attributes: Attributes| {
+        // The host's root over the image's would be no container at all.
+        if path.as_bytes() == b"/" {
+            return;
+        }
         list.push(Mount {
             source: path.clone(),
             target: path.same_inside(),
@@ -89,14 +94,13 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     if config.mounts.home
         && let Some(home) = &facts.home
-        && home.as_bytes() != b"/"
     {
         same(home, BIND);
     }
-    if let Some(cwd) = facts.cwd.as_ref().filter(|cwd| is_shown_as_cwd(cwd)) {
+    if let Some(cwd) = facts.cwd.as_ref().filter(|cwd| is_the_jobs_own(cwd)) {
         same(cwd, BIND);
     }
-    for path in &facts.mpi {
+    for path in facts.mpi.iter().filter(|path| is_the_jobs_own(path)) {
         same(path, BIND);
     }
     if let Some(script) = &request.script {
@@ -137,12 +141,14 @@ fn depth(path: &ContainerPath) -> usize {
     path.as_path().components().count()
 }
 
-fn is_shown_as_cwd(cwd: &HostPath) -> bool {
-    !TOP.iter().any(|top| top.as_bytes() == cwd.as_bytes())
+/// Whether a place that the job's environment names may cover what the image
+/// has there.
+fn is_the_jobs_own(path: &HostPath) -> bool {
+    !TOP.iter().any(|top| top.as_bytes() == path.as_bytes())
         && !SYSTEM
             .iter()
             .filter_map(|p| HostPath::new(p).ok())
-            .any(|s| cwd.below(&s).is_some())
+            .any(|s| path.below(&s).is_some())
 }
 
 /// Leaves out what a bind of a directory above already shows at its own path.
@@ -238,6 +244,25 @@ mod tests {
                 shown,
                 "{cwd}"
             );
+        }
+    }
+
+    /// A user's variables name them: `PMIX_SYSTEM_TMPDIR=/` would show the host.
+    #[test]
+    fn no_directory_of_an_mpi_library_covers_the_image() {
+        for (mpi, shown) in [
+            ("/", false),
+            ("/usr", false),
+            ("/etc/x", false),
+            ("/var", false),
+            ("/var/spool/slurmd/pmix.1.0", true),
+        ] {
+            let facts = NodeFacts {
+                mpi: vec![host(mpi).unwrap()],
+                ..NodeFacts::default()
+            };
+            let list = targets(&request(""), &facts);
+            assert_eq!(list.contains(&mpi.to_owned()), shown, "{mpi}");
         }
     }
 

@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::config`].
+#![no_main]
+oarlock_fuzz::target!(config);

@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::mounts`].
+#![no_main]
+oarlock_fuzz::target!(mounts);

@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::protocol`].
+#![no_main]
+oarlock_fuzz::target!(protocol);
