@@ -17,7 +17,7 @@ pub const MPICH_FUSE: &str = "/shared/images/mpich.sif";
 pub const DIRECTORY: &str = "/shared/tests";
 /// Where root writes those that are to be trusted; nodes have them in
 /// /opt/images/tests.
-const TRUSTED: &str = "/shared/images/tests";
+pub(crate) const TRUSTED: &str = "/shared/images/tests";
 
 /// A shell and little else, with an environment and marked programs; by the
 /// kernel.

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod case;
 pub mod cluster;
+pub mod hostile;
 pub mod images;
 pub mod leftovers;
 pub mod output;

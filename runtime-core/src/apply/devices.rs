@@ -7,8 +7,8 @@ use std::path::Path;
 use super::binds::open_source;
 use super::filesystem::{Calls, Detached};
 use super::points::{self, Kind};
-use super::rootfs::{SCRATCH, TMPFS, known_path, make_directory, new_file, tmpfs};
-use super::{ApplyError, step};
+use super::rootfs::{SCRATCH, TMPFS, known_path, make_directory, new_file, tmpfs, unusable};
+use super::{ApplyError, PlaceProblem, step};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::sys::mount::{self, Attributes};
@@ -103,7 +103,8 @@ pub(super) fn build(
 /// Moves the private /dev to its place in the new root.
 pub(super) fn attach(dev: &OwnedFd, root: &OwnedFd, calls: Calls) -> Result<(), ApplyError> {
     let what = "attaching the private /dev";
-    let target = points::resolve(root.as_fd(), &known_path("/dev")?).map_err(step(what))?;
+    let target = points::resolve(root.as_fd(), &known_path("/dev")?)
+        .map_err(|e| unusable("/dev", PlaceProblem::Covered, e))?;
     match calls {
         Calls::Descriptors => mount::attach(dev.as_fd(), target.as_fd()).map_err(step(what)),
         Calls::Old => {

@@ -109,6 +109,15 @@ pub enum ApplyError {
         /// What is wrong.
         problem: TargetProblem,
     },
+    /// Where a mount of every container belongs, the image has something on which
+    /// none can be put.
+    #[error("{path}: {problem}; correct the image")]
+    Place {
+        /// In the container.
+        path: &'static str,
+        /// What is wrong.
+        problem: PlaceProblem,
+    },
     /// The unprivileged survey of the image failed.
     #[error(
         "the process that reads the image's passwd and group ended early; is the image damaged?"
@@ -140,6 +149,39 @@ pub enum TargetProblem {
     /// What the kernel said.
     #[error("{0}")]
     Kernel(#[from] io::Error),
+}
+
+/// Why the image has no place for a mount.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceProblem {
+    /// A directory instead of a file, or the reverse.
+    #[error("is a {found} in the image and must be a {wanted}")]
+    Kind {
+        /// What the image has.
+        found: &'static str,
+        /// What is to be mounted.
+        wanted: &'static str,
+    },
+    /// Its links lead to where another mount is.
+    #[error("leads into another mount through the image's links")]
+    Covered,
+    /// A loop of links, a file among the directories, or one that is closed.
+    #[error("{0} in the image")]
+    Kernel(#[from] io::Error),
+}
+
+impl PlaceProblem {
+    /// The image has the other kind of place than the one that is wanted.
+    fn kind(wanted: points::Kind) -> Self {
+        let found = match wanted {
+            points::Kind::Directory => points::Kind::File,
+            points::Kind::File => points::Kind::Directory,
+        };
+        Self::Kind {
+            found: found.name(),
+            wanted: wanted.name(),
+        }
+    }
 }
 
 fn said(kernel: &str) -> String {

@@ -21,7 +21,7 @@ use super::image::{ImageMount, explain_lookup};
 use super::layers;
 use super::points::{self, Kind, LastLink};
 use super::survey::{self, Surveyed, Surveyor};
-use super::{ApplyError, FileAccess, step};
+use super::{ApplyError, FileAccess, PlaceProblem, step};
 use crate::config::SiteConfig;
 use crate::path::ContainerPath;
 use crate::plan::Plan;
@@ -145,8 +145,8 @@ impl Assembly<'_> {
         devices::attach(&dev, &root, calls)?;
         for (target, tree) in generated {
             let path = known_path(target)?;
-            let point =
-                points::resolve(root.as_fd(), &path).map_err(step("finding a mount point"))?;
+            let point = points::resolve(root.as_fd(), &path)
+                .map_err(|e| unusable(target, PlaceProblem::Covered, e))?;
             tree.attach(point.as_fd())?;
         }
         for bind in usable {
@@ -212,7 +212,7 @@ impl Site {
 
     fn ensure_known(&self, path: &'static str, kind: Kind) -> Result<bool, ApplyError> {
         self.ensure(&known_path(path)?, kind, LastLink::Follow)
-            .map_err(|e| explain_lookup(path, e))
+            .map_err(|e| unusable(path, PlaceProblem::kind(kind), e))
     }
 
     /// The new root: the image, under the skeleton if there is anything in it.
@@ -229,6 +229,19 @@ impl Site {
             .map_err(step("taking the user's rights to files"))??;
         mount::open_place(&Path::new(SCRATCH).join("root")).map_err(step("opening the new root"))
     }
+}
+
+/// What is wrong with the place of a mount that every container has; `expected`
+/// where the path is there and cannot be used, or was there a moment ago.
+pub(super) fn unusable(path: &'static str, expected: PlaceProblem, error: io::Error) -> ApplyError {
+    let problem = match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound, _) => expected,
+        // Not even root may search a directory that overlayfs reads as the user.
+        (io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied, _)
+        | (_, Some(libc::ELOOP)) => PlaceProblem::Kernel(error),
+        _ => return explain_lookup(path, error),
+    };
+    ApplyError::Place { path, problem }
 }
 
 /// The files that the survey wrote, copied to where they can be bound from. Root

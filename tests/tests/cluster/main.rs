@@ -11,7 +11,9 @@ mod broken_nodes;
 mod command_line;
 mod entry;
 mod environment;
+mod hostile_fields;
 mod hostile_images;
+mod hostile_roots;
 mod leftovers;
 mod mounts;
 mod mpi;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         view::cases(),
         privileges::cases(),
         hostile_images::cases(),
+        hostile_roots::cases(),
+        hostile_fields::cases(),
         broken_images::cases(),
         broken_nodes::cases(),
         users::cases(),
