@@ -41,33 +41,34 @@ pub(crate) fn ensure(layout: &Layout, engine: &Engine, slurm: Slurm) -> Result<(
             "slurm-test-cluster/images",
         )?;
         unpack(layout, engine, image, &tag)?;
-        pack(layout, image)?;
+        pack(layout, image.name)?;
     }
     Ok(())
 }
 
-fn rootfs(layout: &Layout, image: &UserImage) -> PathBuf {
-    layout.cluster().join("rootfs").join(image.name)
+/// Where the root file system of the image with this name lies.
+pub(crate) fn rootfs(layout: &Layout, name: &str) -> PathBuf {
+    layout.cluster().join("rootfs").join(name)
 }
 
 /// The file that says which image a root file system was unpacked from; its
 /// time is the time of unpacking.
-fn stamp(layout: &Layout, image: &UserImage) -> PathBuf {
+pub(crate) fn stamp(layout: &Layout, name: &str) -> PathBuf {
     layout
         .cluster()
         .join("rootfs")
-        .join(format!("{}.image-id", image.name))
+        .join(format!("{name}.image-id"))
 }
 
 fn unpack(layout: &Layout, engine: &Engine, image: &UserImage, tag: &str) -> Result<()> {
     let id = engine
         .image_id(tag)
         .with_context(|| format!("image {tag}: not there although it was built"))?;
-    let stamp = stamp(layout, image);
+    let stamp = stamp(layout, image.name);
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == id) {
         return Ok(());
     }
-    let tree = rootfs(layout, image);
+    let tree = rootfs(layout, image.name);
     say(&format!("unpacking {tag}"));
     make_dir(&layout.cluster().join("rootfs"))?;
     root_job(
@@ -116,28 +117,26 @@ fn unpack(layout: &Layout, engine: &Engine, image: &UserImage, tag: &str) -> Res
     std::fs::write(&stamp, id).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-/// Packs a root file system with the `oarlock` that has just been built.
-fn pack(layout: &Layout, image: &UserImage) -> Result<()> {
+/// Packs a root file system with the `oarlock` that has just been built, where
+/// it is newer than its image.
+pub(crate) fn pack(layout: &Layout, name: &str) -> Result<()> {
     let oarlock = layout.install().join("bin/oarlock");
-    let sif = layout
-        .shared()
-        .join("images")
-        .join(format!("{}.sif", image.name));
-    if let (Some(made), Some(unpacked)) = (modified(&sif), modified(&stamp(layout, image)))
+    let sif = layout.shared().join("images").join(format!("{name}.sif"));
+    if let (Some(made), Some(unpacked)) = (modified(&sif), modified(&stamp(layout, name)))
         && unpacked < made
     {
         return Ok(());
     }
-    say(&format!("packing {}.sif with oarlock build", image.name));
+    say(&format!("packing {name}.sif with oarlock build"));
     let new = sif.with_extension("sif.new");
     root_job("clear an unfinished image", ["rm", "-f"])
         .args([&new])
         .capture()?;
     root_job("pack an image", [&oarlock])
         .args(["build"])
-        .args([&new, &rootfs(layout, image)])
+        .args([&new, &rootfs(layout, name)])
         .limit(600)
-        .log_to(&layout.log(&format!("pack-{}", image.name))?)?;
+        .log_to(&layout.log(&format!("pack-{name}"))?)?;
     root_job("set an image's mode", ["chmod", "0644"])
         .args([&new])
         .capture()?;
@@ -147,7 +146,11 @@ fn pack(layout: &Layout, image: &UserImage) -> Result<()> {
         .map(drop)
 }
 
-fn root_job<S: Into<std::ffi::OsString>>(what: &str, argv: impl IntoIterator<Item = S>) -> Job {
+/// A command of root, such as the parts of a root file system need.
+pub(crate) fn root_job<S: Into<std::ffi::OsString>>(
+    what: &str,
+    argv: impl IntoIterator<Item = S>,
+) -> Job {
     Job::new(what, argv).root_if(true).limit(120)
 }
 

@@ -61,7 +61,16 @@ enum Verb {
         /// The numbers of ranks that steps have
         #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
         ranks: Vec<usize>,
-        /// Write docs/benchmarks.md
+        /// Only these parts
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<bench::Part>,
+        /// All parts, also the many launches
+        #[arg(long, conflicts_with = "only")]
+        full: bool,
+        /// Measure this many launches [default where they are measured: 1000]
+        #[arg(long)]
+        launches: Option<usize>,
+        /// Write docs/benchmarks.md; parts that are not measured stay as they are
         #[arg(long)]
         write: bool,
         /// Build and install nothing: measure the cluster that is up
@@ -132,6 +141,9 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Bench {
             runs,
             ranks,
+            only,
+            full,
+            launches,
             write,
             as_is,
             slurm,
@@ -141,6 +153,9 @@ fn run(verb: Verb) -> Result<()> {
             &bench::Options {
                 runs,
                 ranks,
+                only,
+                full,
+                launches,
                 write,
                 as_is,
             },

@@ -1,14 +1,34 @@
 //! What is run side by side, as commands of a shell in the cluster.
 
-/// An image that the kernel mounts: a file of root on a path that only root
-/// can change.
-pub(crate) const KERNEL_SIF: &str = "/opt/images/demo.sif";
+/// The image of the demonstration.
+pub(crate) const DEMO: &str = "demo";
+
+/// The image with many Python modules.
+pub(crate) const MODULES: &str = "modules";
+
+/// The image with much that cannot be compressed.
+pub(crate) const BULK: &str = "bulk";
+
+/// The image with this name where the kernel mounts it: a file of root on a
+/// path that only root can change.
+pub(crate) fn kernel_sif(image: &str) -> String {
+    format!("/opt/images/{image}.sif")
+}
 
 /// The same file on a path that belongs to everybody: a FUSE server serves it.
-pub(crate) const FUSE_SIF: &str = "/shared/images/demo.sif";
+pub(crate) fn fuse_sif(image: &str) -> String {
+    format!("/shared/images/{image}.sif")
+}
 
 /// The same root file system, unpacked.
-pub(crate) const TREE: &str = "/shared/bench/demo";
+pub(crate) fn tree(image: &str) -> String {
+    format!("/shared/bench/{image}")
+}
+
+/// The same root file system as a bare squashfs.
+pub(crate) fn squashfs(image: &str) -> String {
+    format!("/shared/bench/{image}.squashfs")
+}
 
 /// A command that is measured; `$1` in it is the number of ranks.
 #[derive(Clone, Debug)]
@@ -38,7 +58,12 @@ pub(crate) const KERNEL: &str = "kernel";
 /// The key of Oarlock with an image that a FUSE server serves.
 pub(crate) const FUSE: &str = "fuse";
 
-fn ways() -> Vec<Way> {
+/// The key of Apptainer with a SIF.
+pub(crate) const APPTAINER: &str = "apptainer";
+
+/// The ways to run a program in an image; each part of the benchmark takes
+/// all of them, or picks some by their keys.
+fn ways(image: &str) -> Vec<Way> {
     let way = |key, name, option: &str, wrapper: &str| Way {
         key,
         name,
@@ -48,36 +73,58 @@ fn ways() -> Vec<Way> {
     let oarlock = |sif: &str| format!("--container-image={sif} ");
     vec![
         way(BARE, "no container", "", ""),
-        way(KERNEL, "Oarlock, kernel mount", &oarlock(KERNEL_SIF), ""),
-        way(FUSE, "Oarlock, FUSE", &oarlock(FUSE_SIF), ""),
         way(
-            "apptainer",
+            KERNEL,
+            "Oarlock, kernel mount",
+            &oarlock(&kernel_sif(image)),
+            "",
+        ),
+        way(FUSE, "Oarlock, FUSE", &oarlock(&fuse_sif(image)), ""),
+        way(
+            APPTAINER,
             "Apptainer, SIF",
             "",
-            &format!("apptainer exec {FUSE_SIF} "),
+            &format!("apptainer exec {} ", fuse_sif(image)),
         ),
         way(
             "charliecloud",
             "Charliecloud, directory",
             "",
-            &format!("ch-run {TREE} -- "),
+            &format!("ch-run {} -- ", tree(image)),
         ),
     ]
 }
 
-/// Steps that do nothing: `program` on `$1` ranks of one node, in each way that
-/// is available.
+/// `program` in the demonstration's image, as [`steps_in`] has it.
 pub(crate) fn steps(program: &str, has: impl Fn(&str) -> bool) -> Vec<Candidate> {
-    ways()
+    steps_in(DEMO, program, has)
+}
+
+/// Steps: `program` on `$1` ranks of one node, in each way to run this image
+/// that is available.
+pub(crate) fn steps_in(image: &str, program: &str, has: impl Fn(&str) -> bool) -> Vec<Candidate> {
+    let srun = r#"srun -N1 -w node1 -n"$1" --overcommit"#;
+    ways(image)
         .into_iter()
         .filter(|way| available(&way.wrapper, &has))
         .map(|way| Candidate {
             key: way.key,
             name: way.name.into(),
-            command: format!(
-                r#"srun -N1 -w node1 -n"$1" --overcommit {}{}{program}"#,
-                way.option, way.wrapper
-            ),
+            command: format!("{srun} {}{}{program}", way.option, way.wrapper),
+        })
+        .collect()
+}
+
+/// A step over both nodes in the demonstration's image, in Oarlock's ways:
+/// `program` on `$1` ranks.
+pub(crate) fn wide(program: &str) -> Vec<Candidate> {
+    ways(DEMO)
+        .into_iter()
+        .filter(|way| [KERNEL, FUSE].contains(&way.key))
+        .map(|way| Candidate {
+            key: way.key,
+            name: way.name.into(),
+            command: format!(r#"srun -N2 -n"$1" {}{program}"#, way.option),
         })
         .collect()
 }
@@ -95,6 +142,7 @@ pub(crate) fn bare_again(steps: &[Candidate]) -> Option<Candidate> {
 
 /// `true` from a shell, without Slurm.
 pub(crate) fn shell(has: impl Fn(&str) -> bool) -> Vec<Candidate> {
+    let (sif, tree) = (fuse_sif(DEMO), tree(DEMO));
     let candidate = |key, name: &str, wrapper: String| Candidate {
         key,
         name: name.into(),
@@ -102,25 +150,21 @@ pub(crate) fn shell(has: impl Fn(&str) -> bool) -> Vec<Candidate> {
     };
     [
         candidate(BARE, "no container", String::new()),
-        candidate(
-            FUSE,
-            "oarlock exec, SIF",
-            format!("oarlock exec {FUSE_SIF} "),
-        ),
+        candidate(FUSE, "oarlock exec, SIF", format!("oarlock exec {sif} ")),
         candidate(
             "directory",
             "oarlock exec, directory",
-            format!("oarlock exec {TREE} "),
+            format!("oarlock exec {tree} "),
         ),
         candidate(
-            "apptainer",
+            APPTAINER,
             "apptainer exec, SIF",
-            format!("apptainer exec {FUSE_SIF} "),
+            format!("apptainer exec {sif} "),
         ),
         candidate(
             "charliecloud",
             "ch-run, directory",
-            format!("ch-run {TREE} -- "),
+            format!("ch-run {tree} -- "),
         ),
     ]
     .into_iter()

@@ -4,21 +4,16 @@
 
 use anyhow::{Context, Result};
 
-use super::candidates::{Candidate, FUSE_SIF};
-use super::timing::{self, Timing};
+use super::candidates::{self, Candidate, DEMO};
+use super::timing::{self, Prepared, Timing};
 use crate::engine::Engine;
 use crate::job::{Job, say};
 
-/// The times of one candidate from one state of the page cache.
-#[derive(Clone, Debug)]
-pub(crate) struct Cold {
-    /// The candidate.
-    pub(crate) key: &'static str,
-    /// The state, as people read it.
-    pub(crate) state: &'static str,
-    /// One for each step.
-    pub(crate) times: Vec<Timing>,
-}
+/// How people read the state without the image's pages.
+pub(crate) const IMAGE: &str = "image cold";
+
+/// How people read the state without any pages.
+pub(crate) const ALL: &str = "all cold";
 
 /// What is dropped before a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,33 +25,39 @@ enum Drop {
 impl Drop {
     fn state(self) -> &'static str {
         match self {
-            Drop::Image => "image cold",
-            Drop::All => "all cold",
+            Drop::Image => IMAGE,
+            Drop::All => ALL,
         }
     }
 
     fn job(self, engine: &Engine) -> Job {
         match self {
             // Both of the image's paths are one file.
-            Drop::Image => engine.exec(
-                "node1",
-                "root",
-                "drop the image's pages",
-                [
-                    "dd",
-                    &format!("if={FUSE_SIF}"),
-                    "iflag=nocache",
-                    "count=0",
-                    "status=none",
-                ],
-            ),
-            Drop::All => Job::new(
-                "drop the page cache",
-                ["sysctl", "-q", "-w", "vm.drop_caches=3"],
-            )
-            .root_if(true),
+            Drop::Image => drop_image(engine, DEMO),
+            Drop::All => drop_all(),
         }
     }
+}
+
+/// Drops an image's pages; both of its paths are one file.
+pub(crate) fn drop_image(engine: &Engine, image: &str) -> Job {
+    let file = format!("if={}", candidates::fuse_sif(image));
+    engine.exec(
+        "node1",
+        "root",
+        "drop the image's pages",
+        ["dd", &file, "iflag=nocache", "count=0", "status=none"],
+    )
+}
+
+/// Drops the host's whole page cache and its inodes, where this host lets root
+/// do so.
+pub(crate) fn drop_all() -> Job {
+    Job::new(
+        "drop the page cache",
+        ["sysctl", "-q", "-w", "vm.drop_caches=3"],
+    )
+    .root_if(true)
 }
 
 /// Runs each candidate, which must say its times, on one rank behind each kind
@@ -65,7 +66,7 @@ pub(crate) fn measure(
     engine: &Engine,
     candidates: &[Candidate],
     rounds: usize,
-) -> Result<Vec<Cold>> {
+) -> Result<Vec<Prepared>> {
     let mut drops = vec![Drop::Image];
     if Drop::All.job(engine).succeeds() {
         drops.push(Drop::All);
@@ -77,8 +78,8 @@ pub(crate) fn measure(
             .iter()
             .flat_map(|candidate| drops.iter().map(move |&drop| (candidate, drop)))
     };
-    let mut found: Vec<Cold> = kinds()
-        .map(|(candidate, drop)| Cold {
+    let mut found: Vec<Prepared> = kinds()
+        .map(|(candidate, drop)| Prepared {
             key: candidate.key,
             state: drop.state(),
             times: Vec::new(),

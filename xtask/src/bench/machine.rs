@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::candidates::FUSE_SIF;
+use super::candidates::{self, DEMO};
 use crate::engine::Engine;
 use crate::job::Job;
 use crate::layout::Layout;
@@ -76,7 +76,7 @@ pub(crate) fn describe(layout: &Layout, engine: &Engine) -> Vec<(&'static str, S
             "image",
             format!(
                 "a Debian root file system with Python and Open MPI, {} MB as SIF, packed by oarlock build",
-                inside("login", &["stat", "-c", "%s", FUSE_SIF])
+                inside("login", &["stat", "-c", "%s", &candidates::fuse_sif(DEMO)])
                     .parse::<u64>()
                     .map_or("unknown".into(), |bytes| (bytes / 1_000_000).to_string())
             ),

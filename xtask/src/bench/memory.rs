@@ -25,11 +25,12 @@ before and is neither a rank nor slurmstepd. A page that several share counts in
 *proportional*. The kernel's own memory, such as the page cache, is not in it.";
 
 /// Lists the processes of a node; told a number of ranks, it first waits for
-/// them and one second more. srun makes a program's name a path, the peers do not. Runs nothing while it lists: what it finds of
+/// them, so many seconds at most, and one second more. srun makes a program's
+/// name a path, the peers do not. Runs nothing while it lists: what it finds of
 /// itself is this one shell.
 const PROBE: &str = r#"
 if [ "$1" -gt 0 ]; then
-    for try in $(seq 150); do
+    for try in $(seq "${3}0"); do
         [ "$(pgrep -fcx "(/.*/)?$2")" -lt "$1" ] || break
         sleep 0.1
     done
@@ -53,8 +54,8 @@ done
 
 /// A process, as the probe lists it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Process {
-    pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     /// Resident, in KiB.
     rss: u32,
     /// The proportional share of it, in KiB.
@@ -74,9 +75,9 @@ fn parse(line: &str) -> Option<Process> {
 
 /// What a step added to a node.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct Added {
+pub(crate) struct Added {
     /// How many ranks sleep.
-    ranks: usize,
+    pub(crate) ranks: usize,
     /// slurmstepd's proportional memory, in KiB.
     slurmstepd: u32,
     /// How many helpers of each name.
@@ -84,11 +85,11 @@ struct Added {
     /// Their resident memory, in KiB.
     rss: u32,
     /// Their proportional memory, in KiB.
-    pss: u32,
+    pub(crate) pss: u32,
 }
 
 /// Sorts what is new on the node.
-fn added(before: &BTreeSet<u32>, after: &[Process]) -> Added {
+pub(crate) fn added(before: &BTreeSet<u32>, after: &[Process]) -> Added {
     let mut added = Added::default();
     for process in after.iter().filter(|one| !before.contains(&one.pid)) {
         match process.name.as_str() {
@@ -122,20 +123,39 @@ pub(crate) fn measure(
     Ok(section(&found))
 }
 
-fn probe(engine: &Engine, ranks: usize) -> Result<Vec<Process>> {
+/// Lists the first node's processes, after it has waited for so many ranks
+/// that have become `program`, at most so many seconds.
+pub(crate) fn probe(
+    engine: &Engine,
+    ranks: usize,
+    program: &str,
+    seconds: u32,
+) -> Result<Vec<Process>> {
     let text = engine
         .exec(
             "node1",
             "root",
             "list a node's processes",
-            ["bash", "-c", PROBE, "probe", &ranks.to_string(), PROGRAM],
+            [
+                "bash",
+                "-c",
+                PROBE,
+                "probe",
+                &ranks.to_string(),
+                program,
+                &seconds.to_string(),
+            ],
         )
+        .limit(u64::from(seconds) * 2 + 30)
         .capture()?;
     Ok(text.lines().filter_map(parse).collect())
 }
 
 fn step(layout: &Layout, engine: &Engine, candidate: &Candidate) -> Result<Added> {
-    let before = probe(engine, 0)?.iter().map(|one| one.pid).collect();
+    let before = probe(engine, 0, PROGRAM, 0)?
+        .iter()
+        .map(|one| one.pid)
+        .collect();
     let line = format!(
         "cd && export USER=alice && set -- {RANKS} && {}",
         candidate.command
@@ -143,7 +163,7 @@ fn step(layout: &Layout, engine: &Engine, candidate: &Candidate) -> Result<Added
     let mut child = engine
         .exec("login", "alice", "run a step", ["bash", "-c", &line])
         .start(&layout.log("bench-memory")?)?;
-    let after = probe(engine, RANKS);
+    let after = probe(engine, RANKS, PROGRAM, 15);
     child.wait().context("the step cannot be waited for")?;
     Ok(added(&before, &after?))
 }

@@ -1,9 +1,10 @@
-//! What the benchmark found, for a terminal and for docs/benchmarks.md.
+//! What the benchmark found, and how a terminal shows it.
 //!
 //! Pure: it only lays text out.
 
 use std::fmt::Write;
 
+use super::part::Part;
 use super::table::Table;
 
 /// A promise and what was measured of it.
@@ -44,61 +45,39 @@ pub(crate) struct Section {
     pub(crate) targets: Vec<Target>,
 }
 
-/// All that is written down.
+/// All that was measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     /// What it was measured on: names and values.
     pub(crate) machine: Vec<(&'static str, String)>,
     /// How often each was measured.
     pub(crate) runs: usize,
-    /// The subjects.
-    pub(crate) sections: Vec<Section>,
+    /// The subjects, by the part that they belong to.
+    pub(crate) parts: Vec<(Part, Vec<Section>)>,
 }
 
-const HEAD: &str = "\
-<!-- Written by `cargo xtask bench --write`: run that instead of editing. -->
+/// The table of targets.
+pub(crate) fn table(targets: &[(Part, &Target)]) -> Table {
+    let mut table = Table::new(["target", "measured", "met", "part"]);
+    for (part, target) in targets {
+        let met = if target.met { "yes" } else { "NO" };
+        table.row([target.goal.as_str(), &target.seen, met, part.name()]);
+    }
+    table
+}
 
-# Benchmarks
-
-A step in a container should cost what a step costs. This page shows what it does cost, beside the same step without a
-container and beside two other ways that users have to run an image.
-
-Everything was measured in one run, inside the two-node test cluster of this repository, whose machines are containers on
-one host: ratios carry over to other machines, times do not. Candidates ran in turn, in another order each round, so that
-whatever slows the host slows all alike. One round before the first was thrown away.
-";
-
-const REPRODUCE: &str = "\
-## How to reproduce
-
-    cargo xtask bench
-
-builds everything, brings the test cluster up (and down again where it was not up), measures and prints these tables.
-`--runs N` sets the number of rounds, `--write` writes this page. Nothing else should run on the host meanwhile: the row
-*no container, once more* is the bare step under another name, and what it differs by is noise.
-";
+/// How many targets were met, of how many.
+pub(crate) fn score(targets: &[(Part, &Target)]) -> String {
+    format!(
+        "{} of {} targets were met",
+        targets.iter().filter(|(_, target)| target.met).count(),
+        targets.len()
+    )
+}
 
 impl Report {
-    fn targets(&self) -> Table {
-        let mut table = Table::new(["target", "measured", "met"]);
-        for target in self.sections.iter().flat_map(|section| &section.targets) {
-            let met = if target.met { "yes" } else { "NO" };
-            table.row([target.goal.as_str(), &target.seen, met]);
-        }
-        table
-    }
-
-    /// How many targets were met, of how many.
-    fn score(&self) -> String {
-        let all = || self.sections.iter().flat_map(|section| &section.targets);
-        format!(
-            "{} of {} targets were met",
-            all().filter(|target| target.met).count(),
-            all().count()
-        )
-    }
-
-    fn machine(&self) -> String {
+    /// The machine, as a list.
+    pub(crate) fn machine(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.machine {
             // Writing to a String cannot fail.
@@ -107,44 +86,37 @@ impl Report {
         text
     }
 
+    /// When this was measured, and of what.
+    pub(crate) fn when(&self) -> String {
+        let of = |name: &str| {
+            let found = self.machine.iter().find(|(found, _)| *found == name);
+            found.map_or("unknown", |(_, value)| value.as_str())
+        };
+        format!("{}, Oarlock {}", of("date"), of("Oarlock"))
+    }
+
     /// What a person reads at the end of a run.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
+        let mut targets = Vec::new();
         let _ = writeln!(text, "\n{}", self.machine());
-        for section in &self.sections {
-            let _ = writeln!(text, "## {}\n", section.title);
-            for (about, table) in &section.tables {
-                let _ = writeln!(text, "{about}:\n\n{table}");
+        for (part, sections) in &self.parts {
+            for section in sections {
+                let _ = writeln!(text, "## {}\n", section.title);
+                for (about, table) in &section.tables {
+                    let _ = writeln!(text, "{about}:\n\n{table}");
+                }
+                targets.extend(section.targets.iter().map(|target| (*part, target)));
             }
         }
-        let _ = writeln!(text, "## {}\n\n{}", self.score(), self.targets());
+        let _ = writeln!(text, "## {}\n\n{}", score(&targets), table(&targets));
         text
-    }
-
-    /// The page.
-    pub(crate) fn page(&self) -> String {
-        let mut text = String::from(HEAD);
-        let _ = writeln!(text, "\n## Targets: {}\n\n{}", self.score(), self.targets());
-        for section in &self.sections {
-            let _ = writeln!(text, "## {}\n\n{}\n", section.title, section.method);
-            for (about, table) in &section.tables {
-                let _ = writeln!(text, "{about}:\n\n{table}");
-            }
-        }
-        let _ = writeln!(
-            text,
-            "## The machine\n\nEach was measured {} times unless said otherwise.\n\n{}\n{REPRODUCE}",
-            self.runs,
-            self.machine()
-        );
-        format!("{}\n", text.trim_end())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Report, Section, Target};
-    use crate::bench::table::Table;
+    use super::{Part, Report, Section, Target};
 
     #[test]
     fn a_target_is_met_at_its_limit_and_not_without_a_number() {
@@ -156,26 +128,28 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_was_missed() {
-        let mut table = Table::new(["", "1"]);
-        table.row(["bare", "80"]);
+    fn a_person_reads_the_machine_and_the_score() {
+        let section = Section {
+            title: "A step",
+            method: "Measured so.".into(),
+            tables: Vec::new(),
+            targets: vec![
+                Target::at_most("a", 1.1, Some(1.05), "×"),
+                Target::at_most("b", 1.1, Some(1.2), "×"),
+            ],
+        };
         let report = Report {
             machine: vec![("kernel", "6.1".into())],
             runs: 11,
-            sections: vec![Section {
-                title: "A step",
-                method: "Measured so.".into(),
-                tables: vec![("Milliseconds", table)],
-                targets: vec![
-                    Target::at_most("a", 1.1, Some(1.05), "×"),
-                    Target::at_most("b", 1.1, Some(1.2), "×"),
-                ],
-            }],
+            parts: vec![(Part::Shell, vec![section])],
         };
-        let page = report.page();
-        assert!(page.contains("## Targets: 1 of 2 targets were met"));
-        assert!(page.contains("| b      |    1.20× |  NO |"), "{page}");
-        assert!(page.contains("Milliseconds:\n\n|"), "{page}");
-        assert!(report.terminal().contains("- kernel: 6.1\n"));
+        let text = report.terminal();
+        assert!(text.contains("- kernel: 6.1\n"), "{text}");
+        assert!(text.contains("## 1 of 2 targets were met\n"), "{text}");
+        assert!(
+            text.contains("| b      |    1.20× |  NO | shell |\n"),
+            "{text}"
+        );
+        assert_eq!(report.when(), "unknown, Oarlock unknown");
     }
 }

@@ -19,6 +19,8 @@ use crate::job::say;
 pub(crate) enum Place {
     /// On the login machine, with all of node1 allocated to it.
     Allocation,
+    /// On the login machine, with all of both nodes allocated to it.
+    BothNodes,
     /// On the login machine, without Slurm.
     Login,
 }
@@ -101,8 +103,22 @@ impl Runs {
     }
 }
 
-/// Runs every candidate with every number of ranks, `plan.rounds` times.
+/// Runs every candidate with every number of ranks, `plan.rounds` times; an
+/// error where one fails that all else is compared with or about.
 pub(crate) fn run(
+    engine: &Engine,
+    place: Place,
+    candidates: &[Candidate],
+    ranks: &[usize],
+    plan: Plan,
+) -> Result<Runs> {
+    let runs = collect(engine, place, candidates, ranks, plan)?;
+    runs.demand_success()?;
+    Ok(runs)
+}
+
+/// The same, for who counts failures.
+pub(crate) fn collect(
     engine: &Engine,
     place: Place,
     candidates: &[Candidate],
@@ -114,9 +130,14 @@ pub(crate) fn run(
     // Far above what the slowest command takes.
     let minutes = (commands * 10 / 60 + 5).to_string();
     let mut argv: Vec<&str> = Vec::new();
-    if place == Place::Allocation {
+    let nodes = match place {
+        Place::Allocation => "node1",
+        Place::BothNodes => "node1,node2",
+        Place::Login => "",
+    };
+    if place != Place::Login {
         // The time limit ends what an interrupted benchmark leaves behind.
-        argv.extend(["salloc", "-Q", "-N1", "-w", "node1", "--exclusive"]);
+        argv.extend(["salloc", "-Q", "-w", nodes, "--exclusive"]);
         argv.extend(["--mem=0", "--chdir=/tmp", "-t", &minutes]);
     }
     argv.extend(["bash", "-c", &script]);
@@ -146,7 +167,6 @@ pub(crate) fn run(
     let status = child
         .wait()
         .context("the measurements cannot be waited for")?;
-    runs.demand_success()?;
     job.judge(status, "")?;
     if runs.0.len() != commands {
         bail!(
