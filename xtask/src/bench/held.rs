@@ -11,6 +11,10 @@ use crate::engine::Engine;
 /// How people read this state.
 pub(crate) const STATE: &str = "held by another step";
 
+/// How long the step that holds the image is left alone, in seconds: what it
+/// reads ahead is its own business, and over by then.
+const SETTLE: &str = "0.4";
+
 /// Runs each candidate, which must say its times, on one rank beside a step
 /// that was started with the same options before and still runs.
 pub(crate) fn measure(
@@ -61,6 +65,7 @@ fn beside_another(candidate: &Candidate) -> Candidate {
     exec {{held}}< <(set -- 1; exec {holder} sh -c "echo up; exec sleep 60" 2>/dev/null)
     holder=$!
     read -r -t 30 -u "$held" up
+    sleep {SETTLE}
     {srun}
     code=$?
     kill "$holder"
