@@ -148,7 +148,7 @@ processes, mounts, mount namespaces, loop devices of the whole host, descriptors
         ),
         tables: vec![
             ("Milliseconds", launched),
-            ("What is there before and after", leaks::table(before, after)),
+            ("What is there before and after", leaks::table(&NODES, before, after)),
         ],
         targets: vec![
             Target {

@@ -78,23 +78,33 @@ fn was(before: &[Count], count: &Count) -> Option<u32> {
         .map(|one| one.value)
 }
 
-/// Before and after, node by node.
-pub(crate) fn table(before: &[Count], after: &[Count]) -> Table {
-    let mut table = Table::new(["", "node", "before", "after"]);
+/// Before and after, a row for each kind and a column for each of the nodes.
+pub(crate) fn table(nodes: &[&str], before: &[Count], after: &[Count]) -> Table {
+    let mut table = Table::new(std::iter::once("").chain(nodes.iter().copied()));
+    let mut kinds: Vec<&str> = Vec::new();
     for count in after {
-        table.row([
-            count.what.clone(),
-            count.node.to_owned(),
-            was(before, count).map_or("—".into(), |value| value.to_string()),
-            count.value.to_string(),
-        ]);
+        if !kinds.contains(&count.what.as_str()) {
+            kinds.push(&count.what);
+        }
+    }
+    for kind in kinds {
+        let cell = |node: &&str| {
+            let of = |counts: &[Count]| {
+                counts
+                    .iter()
+                    .find(|count| count.node == *node && count.what == kind)
+                    .map_or("—".into(), |count| count.value.to_string())
+            };
+            format!("{} → {}", of(before), of(after))
+        };
+        table.row(std::iter::once(kind.to_owned()).chain(nodes.iter().map(cell)));
     }
     table
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, left};
+    use super::{Count, left, table};
 
     #[test]
     fn only_more_than_before_on_the_same_node_is_left() {
@@ -113,5 +123,9 @@ mod tests {
             left(&before, &after),
             ["node1: 1 mounts", "node1: 1 loop devices"]
         );
+        let text = table(&["node1", "node2"], &before, &after).to_string();
+        for cells in ["| 40 → 41 | 41 → 39 |", "|   — → 1 |   — → — |"] {
+            assert!(text.contains(cells), "{text}");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn describe(layout: &Layout, engine: &Engine) -> Vec<(&'static str, S
             format!(
                 "{}, {}",
                 inside("login", &["oarlock", "--version"]).trim_start_matches("oarlock "),
-                host(&["git", "describe", "--always", "--dirty"])
+                commit(&host)
             ),
         ),
         (
@@ -82,6 +82,25 @@ pub(crate) fn describe(layout: &Layout, engine: &Engine) -> Vec<(&'static str, S
             ),
         ),
     ]
+}
+
+/// The commit, and whether anything but the page that is written here differs
+/// from it: a run in parts would otherwise call its second part dirty.
+fn commit(host: &impl Fn(&[&str]) -> String) -> String {
+    let id = host(&["git", "describe", "--always"]);
+    let changed = host(&[
+        "git",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        ":!docs/benchmarks.md",
+    ]);
+    match changed.as_str() {
+        "" => id,
+        _ => format!("{id}-dirty"),
+    }
 }
 
 fn known(job: Job) -> String {
