@@ -63,10 +63,11 @@ pub enum MountProblem {
 pub struct ImageName(OsString);
 
 impl ImageName {
-    /// Takes a path, absolute or relative to the task's working directory.
+    /// Takes a path, absolute or relative to the task's working directory, or the
+    /// name of an image in a registry.
     ///
     /// # Errors
-    /// [`RequestError`] for an empty name, a URL, or control characters.
+    /// [`RequestError`] for an empty name or control characters.
     pub fn parse(text: &OsStr) -> Result<Self, RequestError> {
         let bytes = text.as_bytes();
         if bytes.is_empty() {
@@ -75,10 +76,23 @@ impl ImageName {
         if bytes.iter().any(u8::is_ascii_control) {
             return Err(RequestError::Control("image"));
         }
-        if bytes.windows(3).any(|w| w == b"://") {
-            return Err(RequestError::Registry(text.to_string_lossy().into_owned()));
-        }
         Ok(Self(text.to_owned()))
+    }
+
+    /// The image's name in a registry, where it is no path: `docker://debian:13`.
+    #[must_use]
+    pub fn in_registry(&self) -> Option<String> {
+        let is_url = self.0.as_bytes().windows(3).any(|w| w == b"://");
+        is_url.then(|| self.0.to_string_lossy().into_owned())
+    }
+
+    /// Refuses what no part of Oarlock can fetch yet.
+    ///
+    /// # Errors
+    /// [`RequestError::Registry`].
+    pub fn must_be_a_path(&self) -> Result<(), RequestError> {
+        self.in_registry()
+            .map_or(Ok(()), |name| Err(RequestError::Registry(name)))
     }
 
     /// The name as typed.
@@ -327,10 +341,11 @@ mod tests {
             ImageName::parse(OsStr::new("")),
             Err(RequestError::EmptyImage)
         );
-        assert!(matches!(
-            ImageName::parse(OsStr::new("docker://debian")),
-            Err(RequestError::Registry(_))
-        ));
+        let registry = ImageName::parse(OsStr::new("docker://debian")).unwrap();
+        assert_eq!(
+            registry.must_be_a_path(),
+            Err(RequestError::Registry("docker://debian".to_owned()))
+        );
         assert!(matches!(
             ImageName::parse(OsStr::new("a\nb")),
             Err(RequestError::Control(_))

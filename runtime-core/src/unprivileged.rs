@@ -23,12 +23,15 @@ use crate::image::source::{self, Layout, SourceError};
 use crate::image::trust::{self, Method};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts};
-use crate::request::{ImageName, Request};
+use crate::request::{ImageName, Request, RequestError};
 use crate::sys;
 
 /// Why there is no container.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
+    /// The image's name cannot be used.
+    #[error(transparent)]
+    Name(#[from] RequestError),
     /// The image cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -64,6 +67,7 @@ pub enum LocalError {
 /// Any [`LocalError`]; the process must then end.
 pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container, LocalError> {
     let image = &request.options.image;
+    image.must_be_a_path()?;
     let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
     let found = source::open(image, here.as_fd())?;
     let opened = found.source;

@@ -106,10 +106,12 @@ unsafe extern "C" fn option_callback(number: c_int, value: *const c_char, remote
         let value = ffi::option_value(value).unwrap_or_default();
         let mut state = state();
         state.asked = true;
-        state
-            .given
-            .take(number, &value)
-            .map_err(|e| Failure(e.to_string()))
+        let taken = state.given.take(number, &value);
+        let checked = match remote {
+            0 => taken.and_then(|()| state.given.check_in_client()),
+            _ => taken,
+        };
+        checked.map_err(|e| Failure(e.to_string()))
     });
     match taken.unwrap_or_else(|_| Err(panicked())) {
         Ok(()) => OK,

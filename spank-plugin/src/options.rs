@@ -114,6 +114,15 @@ impl Given {
         Ok(())
     }
 
+    /// What the client can tell its user before the job is queued, and the node
+    /// would only find out later.
+    pub(crate) fn check_in_client(&self) -> Result<(), OptionsError> {
+        if let Some(image) = &self.image {
+            ImageName::parse(image)?.must_be_a_path()?;
+        }
+        Ok(())
+    }
+
     /// The container that was asked for, if any.
     pub(crate) fn resolve(&self) -> Result<Option<Options>, OptionsError> {
         let Some(image) = &self.image else {

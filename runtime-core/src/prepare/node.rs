@@ -23,11 +23,12 @@ use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, SiteConfig};
+use crate::image::policy;
 use crate::image::source::Source;
 use crate::image::trust::Method;
 use crate::path::HostPath;
 use crate::plan::{NodeFacts, mounts};
-use crate::request::{ImageName, Request};
+use crate::request::{ImageName, Request, RequestError};
 use crate::sys::{self, ipc};
 
 /// Why no container was made: one line for the user.
@@ -50,6 +51,8 @@ pub(super) enum Failure {
         image: ImageName,
         error: ChoiceError,
     },
+    #[error(transparent)]
+    Name(#[from] RequestError),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
     NoCopy { image: ImageName, why: String },
     #[error("{what}: {error}")]
@@ -262,6 +265,15 @@ impl Node<'_> {
     }
 
     fn open(&self, cwd: Option<&HostPath>) -> Result<Opened, Failure> {
+        if let Some(name) = self.request.options.image.in_registry() {
+            policy::allows_registry(&self.config.images, &name).map_err(|denial| {
+                Failure::Choice {
+                    image: self.request.options.image.clone(),
+                    error: denial.into(),
+                }
+            })?;
+        }
+        self.request.options.image.must_be_a_path()?;
         Ok(half::open_as_user(
             &self.request.options.image,
             cwd,

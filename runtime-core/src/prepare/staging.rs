@@ -83,11 +83,11 @@ pub(super) fn stage_first(
             bytes.extend_from_slice(text.as_bytes());
             let _ = ipc::send(theirs.as_fd(), &bytes, &[]);
         };
-        let outcome = make(source, wish, config, PATIENCE, &mut |text| {
+        let outcome = make(source, wish, config, PATIENCE, Keep::Always, &mut |text| {
             say(PROGRESS, text);
         });
         match outcome {
-            Ok(()) => say(DONE, ""),
+            Ok(_) => say(DONE, ""),
             Err(error) => say(FAILED, &error.to_string()),
         }
         0
@@ -148,7 +148,8 @@ pub(super) fn stage_behind(
             if let Err(error) = sys::idle::give_way() {
                 tracing::debug!(%error, "copying at ordinary priority");
             }
-            match make(source.as_fd(), wish, config, Duration::ZERO, &mut |_| {}) {
+            let keep = Keep::IfMounted;
+            match make(source.as_fd(), wish, config, Duration::ZERO, keep, &mut |_| {}) {
                 Ok(()) => 0,
                 Err(StagingError::Store(StoreError::Busy)) => 0,
                 Err(error) => {
@@ -160,12 +161,23 @@ pub(super) fn stage_behind(
     )
 }
 
+/// Which copies stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Every copy: it is nearer than the original.
+    Always,
+    /// A copy that the kernel may mount. Of others it is only noted that they
+    /// were looked at.
+    IfMounted,
+}
+
 /// In the copying process.
 fn make(
     source: BorrowedFd<'_>,
     wish: &Wish,
     config: &SiteConfig,
     patience: Duration,
+    keep: Keep,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), StagingError> {
     let store = Store::open(&config.store)?;
@@ -208,24 +220,30 @@ fn make(
     };
     let digest = copied.digest().map_err(step("reading the copy"))?;
     let known = store
-        .object(&digest)
-        .map(|object| object.record)
-        .filter(|record| record.is_current(&config.images, &keyring));
-    if known
-        .as_ref()
-        .is_none_or(|record| wish.trusted && !record.trusted)
-    {
-        let check = checker::check(copied.file.as_fd(), config)?;
-        if let Some(reason) = &check.invalid {
-            tracing::info!(%digest, reason, "the copy is not well-formed: FUSE serves the image");
+        .record(&digest)
+        .filter(|record| record.is_current(&config.images, &keyring))
+        .filter(|record| record.trusted || !wish.trusted);
+    let record = match known {
+        Some(record) => record,
+        None => {
+            say("checking the copy");
+            let check = checker::check(copied.file.as_fd(), config)?;
+            if let Some(reason) = &check.invalid {
+                tracing::info!(%digest, reason, "the copy is not well-formed: FUSE serves the image");
+            }
+            let record = Record {
+                size: key.size,
+                trusted: wish.trusted,
+                keyring: keyring.clone(),
+                check,
+            };
+            store.note(&digest, &record)?;
+            record
         }
-        let record = Record {
-            size: key.size,
-            trusted: wish.trusted,
-            keyring,
-            check,
-        };
-        store.note(&digest, &record)?;
+    };
+    if keep == Keep::IfMounted && !record.may_be_mounted(&config.images, &keyring) {
+        store.discard(&copied)?;
+        return point(key, source, &digest);
     }
     store.publish(&copied, &digest)?;
     point(key, source, &digest)

@@ -173,7 +173,9 @@ impl Store {
         })
     }
 
-    fn record(&self, digest: &Digest) -> Option<Record> {
+    /// What was found out about a content.
+    #[must_use]
+    pub fn record(&self, digest: &Digest) -> Option<Record> {
         Record::read(&self.record_path(digest))
     }
 
@@ -194,8 +196,7 @@ impl Store {
     pub fn publish(&self, copied: &copy::Copied, digest: &Digest) -> Result<(), StoreError> {
         let place = self.object_path(digest);
         if place.exists() {
-            return std::fs::remove_file(&copied.path)
-                .map_err(self.failed("removing a second copy"));
+            return self.discard(copied);
         }
         // Where the file system can, the kernel itself refuses changes from now on.
         match sys::verity::enable(copied.file.as_fd()) {
@@ -207,6 +208,14 @@ impl Store {
         std::fs::File::open(self.path.join(OBJECTS))
             .and_then(|directory| directory.sync_all())
             .map_err(self.failed("publishing a copy"))
+    }
+
+    /// Removes a finished copy that is not wanted.
+    ///
+    /// # Errors
+    /// [`StoreError::Step`].
+    pub fn discard(&self, copied: &copy::Copied) -> Result<(), StoreError> {
+        std::fs::remove_file(&copied.path).map_err(self.failed("removing a copy"))
     }
 
     /// Where this store lies.
