@@ -174,3 +174,101 @@ fn ended(reader: &mut impl Read) -> Result<(), Damage> {
         Err(_) => Err(Damage::Corrupt),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use lzma_rust2::{XzOptions, XzWriter};
+
+    use super::*;
+
+    fn decode(codec: Codec, packed: &[u8], room: usize) -> Result<usize, Damage> {
+        Decoder::new(codec, 4096).decode(packed, &mut vec![0; room])
+    }
+
+    /// `length` zeros with a dictionary of so many bytes.
+    fn xz(length: usize, dictionary: u32) -> Vec<u8> {
+        let mut options = XzOptions::with_preset(1);
+        options.lzma_options.dict_size = dictionary;
+        let mut writer = XzWriter::new(Vec::new(), options).expect("a writer");
+        writer.write_all(&vec![0; length]).expect("zeros");
+        writer.finish().expect("an end")
+    }
+
+    /// A frame of one block that says "`length` times this byte".
+    fn zstd(length: u32) -> Vec<u8> {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20];
+        // One segment, whose length has a byte; so the window is as small.
+        frame.push(u8::try_from(length.min(255)).expect("a byte"));
+        let header = length << 3 | 2 | 1;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.push(7);
+        frame
+    }
+
+    /// A frame with a window of `1 << log` bytes and a block of two bytes.
+    fn zstd_window(log: u8) -> Vec<u8> {
+        vec![0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3, 17, 0, 0, 1, 2]
+    }
+
+    /// One literal, then a match of `15 + 255 * many + 4` bytes, then a literal.
+    fn lz4(many: usize) -> Vec<u8> {
+        let mut block = vec![0x1f, 7, 1, 0];
+        block.extend(vec![255; many]);
+        block.extend([0, 0x50, 1, 2, 3, 4, 5]);
+        block
+    }
+
+    #[test]
+    fn what_fits_is_given_and_more_is_refused() {
+        for (codec, packed, length) in [
+            (Codec::Xz, xz(4096, 8192), 4096),
+            (Codec::Zstd, zstd(200), 200),
+            (Codec::Lz4, lz4(4), 1 + 15 + 4 * 255 + 4 + 5),
+        ] {
+            assert_eq!(decode(codec, &packed, length), Ok(length), "{codec:?}");
+            assert_eq!(decode(codec, &packed, 8192), Ok(length), "{codec:?}");
+            for room in [0, 1, length - 1] {
+                let result = decode(codec, &packed, room);
+                assert_eq!(result, Err(Damage::TooLong), "{codec:?} in {room}");
+            }
+        }
+        let bomb = xz(64 << 20, 8192);
+        assert!(bomb.len() < 64 << 10);
+        assert_eq!(decode(Codec::Xz, &bomb, 8192), Err(Damage::TooLong));
+        assert_eq!(
+            decode(Codec::Lz4, &lz4(1 << 16), 8192),
+            Err(Damage::TooLong)
+        );
+    }
+
+    #[test]
+    fn bytes_after_the_end_and_ends_too_early() {
+        for (codec, packed) in [(Codec::Xz, xz(4096, 8192)), (Codec::Zstd, zstd(200))] {
+            let more = [&packed[..], &[0]].concat();
+            assert_eq!(decode(codec, &more, 8192), Err(Damage::Trailing));
+            let twice = [&packed[..], &packed].concat();
+            assert_eq!(decode(codec, &twice, 8192), Err(Damage::Trailing));
+            for length in 0..packed.len() {
+                let result = decode(codec, &packed[..length], 8192);
+                assert_eq!(result, Err(Damage::Corrupt), "{codec:?} of {length}");
+            }
+        }
+        assert_eq!(decode(Codec::Lz4, &[], 8192), Err(Damage::Corrupt));
+    }
+
+    #[test]
+    fn a_decompressor_takes_no_more_memory_than_blocks_need() {
+        // Dictionary and window are allocated before a byte comes out.
+        assert_eq!(
+            decode(Codec::Xz, &xz(100, 1 << 20), 8192),
+            Err(Damage::Corrupt)
+        );
+        assert_eq!(decode(Codec::Zstd, &zstd_window(13), 8192), Ok(2));
+        for log in [14, 27, 31, 41] {
+            let result = decode(Codec::Zstd, &zstd_window(log), 8192);
+            assert_eq!(result, Err(Damage::Corrupt), "window {log}");
+        }
+    }
+}
