@@ -113,6 +113,22 @@ impl Cluster {
         restore
     }
 
+    /// Serves images that are not trusted by FUSE on both nodes, as long as the
+    /// result lives: what a test sees must not hang on which image was run before.
+    ///
+    /// # Panics
+    /// Where the site's file cannot be changed.
+    #[must_use]
+    #[track_caller]
+    pub fn without_copies(&self) -> [Restore<'_>; 2] {
+        const FILE: &str = "/etc/oarlock/oarlock.toml";
+        let change = format!(
+            "cp -p {FILE} /root/policy && sed -i 's/^untrusted = .*/untrusted = \"fuse\"/' {FILE}"
+        );
+        let back = format!("cp -p /root/policy {FILE} && rm /root/policy");
+        NODES.map(|node| self.change(node, &change, back.clone()))
+    }
+
     /// The tests' own images, made at first use.
     ///
     /// # Panics

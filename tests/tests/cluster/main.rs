@@ -18,11 +18,15 @@ mod leftovers;
 mod mounts;
 mod mpi;
 mod options;
+mod overlays;
+mod policy;
 mod privileges;
 mod ranks;
+mod sharing;
 mod sif;
 mod signals;
 mod signatures;
+mod staging;
 mod terminal;
 mod users;
 mod view;
@@ -68,6 +72,10 @@ fn main() -> ExitCode {
         mpi::cases(),
         apptainer::cases(),
         sif::cases(),
+        sharing::cases(),
+        staging::cases(),
+        policy::cases(),
+        overlays::cases(),
         signatures::cases(),
         attacks::cases(),
         command_line::cases(),
@@ -77,7 +85,9 @@ fn main() -> ExitCode {
         .flatten()
         .map(|case| case.trial(cluster.as_ref()))
         .collect();
+    let policy = cluster.as_deref().map(Cluster::without_copies);
     let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(policy);
     if let Some(cluster) = cluster {
         cluster.clear();
     }

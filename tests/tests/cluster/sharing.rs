@@ -1,0 +1,120 @@
+//! A node mounts an image once: steps, jobs and users share it, the node keeps it
+//! for a job, and nothing of that outlives who needs it.
+
+use cluster_tests::images::TINY;
+use cluster_tests::{Case, Cluster, cases};
+
+pub(crate) fn cases() -> Vec<Case> {
+    cases![
+        concurrent_jobs_share_one_device,
+        an_image_is_kept_for_its_job_and_no_longer,
+        gc_takes_kept_mounts_and_disturbs_no_step,
+        slurmd_takes_what_is_left_when_it_starts,
+        a_replaced_image_is_another_image,
+        a_held_lock_delays_and_does_not_stop,
+        only_root_may_clean_up,
+    ]
+}
+
+/// How many devices hold the tiny image.
+const DEVICES: &str =
+    "cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c 'tests/tiny.sif'";
+
+fn concurrent_jobs_share_one_device(cluster: &Cluster) {
+    let count = |script: &str| {
+        format!("srun -w node1 -n2 --overcommit --container-image={TINY} sh -c '{script}'")
+    };
+    // Both jobs run at once: each waits for the other's word.
+    cluster
+        .alice(&format!(
+            "rm -f /shared/alice-is-in /shared/bob-is-in\n\
+             {} | sort -u",
+            count("touch /shared/alice-is-in; until [ -e /shared/bob-is-in ]; do sleep 0.1; done; cat /sys/block/loop*/loop/backing_file | grep -c tests/tiny.sif")
+        ))
+        .succeeds();
+}
+
+fn an_image_is_kept_for_its_job_and_no_longer(cluster: &Cluster) {
+    let look = "srun -w node1 grep -c /run/oarlock/kept/ /proc/1/mountinfo";
+    cluster
+        .alice(&format!(
+            "salloc -Q -w node1 bash -c '{look}; srun --container-image={TINY} true; srun --container-image={TINY} true; {look}'"
+        ))
+        .stdout_and_code("0\n1\n", 0);
+    // The harness's look at what is left sees its end.
+}
+
+fn gc_takes_kept_mounts_and_disturbs_no_step(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "rm -f /shared/go-on; srun -w node1 --container-image={TINY} sh -c \
+             'touch /shared/is-in; until [ -e /shared/go-on ]; do sleep 0.1; done; cat /etc/oarlock-image' >~/out 2>&1 &\n\
+             until [ -e /shared/is-in ]; do sleep 0.1; done; rm /shared/is-in"
+        ))
+        .succeeds();
+    cluster
+        .root("node1", "sleep 0.5; oarlock gc; oarlock gc")
+        .lines([
+            "released 1 mount, removed 0 MiB of copies",
+            "released 0 mounts, removed 0 MiB of copies",
+        ]);
+    cluster
+        .alice("touch /shared/go-on; until [ -s ~/out ]; do sleep 0.1; done; cat ~/out; rm -f ~/out /shared/go-on")
+        .says("tiny\n");
+}
+
+fn slurmd_takes_what_is_left_when_it_starts(cluster: &Cluster) {
+    // As a crash would leave it: a mount of a job that is no more.
+    cluster
+        .root(
+            "node1",
+            "mkdir -p /run/oarlock/kept/4294967000/loop99 && mount -t tmpfs none /run/oarlock/kept/4294967000/loop99 && \
+             slurm-node restart >/dev/null && for i in $(seq 50); do [ -e /run/oarlock/kept/4294967000 ] || break; sleep 0.1; done; \
+             ls /run/oarlock/kept; grep -c 4294967000 /proc/self/mountinfo",
+        )
+        .says("0\n");
+}
+
+fn a_replaced_image_is_another_image(cluster: &Cluster) {
+    let file = "/shared/images/tests/replaced.sif";
+    let run = "srun -w node1 --container-image=/opt/images/tests/replaced.sif";
+    let _gone = cluster.change(
+        "login",
+        &format!("cp /shared/images/tests/tiny.sif {file}"),
+        format!("rm -f {file}"),
+    );
+    cluster
+        .alice(&format!(
+            "rm -f /shared/go-on /shared/is-in; {run} sh -c 'touch /shared/is-in; until [ -e /shared/go-on ]; do sleep 0.1; done' &\n\
+             until [ -e /shared/is-in ]; do sleep 0.1; done; rm /shared/is-in"
+        ))
+        .succeeds();
+    // The same inode with another content, while a step has the former mounted.
+    cluster
+        .root("login", &format!("cat /shared/images/mpich.sif >{file}"))
+        .succeeds();
+    cluster
+        .alice(&format!(
+            "{run} sh -c 'ls /usr/bin/mpichversion'; touch /shared/go-on; sleep 1; rm -f /shared/go-on"
+        ))
+        .says("/usr/bin/mpichversion\n");
+}
+
+fn a_held_lock_delays_and_does_not_stop(cluster: &Cluster) {
+    let _held = cluster.change(
+        "node1",
+        "mkdir -p -m 0700 /run/oarlock; (flock /run/oarlock/loop.lock sleep 60 >/dev/null 2>&1 & echo $! >/root/holder)",
+        "pkill -P $(cat /root/holder); rm /root/holder",
+    );
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-image={TINY} cat /etc/oarlock-image"
+        ))
+        .says("tiny\n");
+}
+
+fn only_root_may_clean_up(cluster: &Cluster) {
+    cluster
+        .alice("oarlock gc")
+        .is_refused(["oarlock: gc: only root can take away what a node keeps; become root on the node"]);
+}
