@@ -200,7 +200,7 @@ fn it_ends_with_its_ranks_where_slurmstepd_was_killed(cluster: &Cluster) {
         "true",
         // Slurm's own: the groups and files of a step that it no longer knows.
         "sleep 0.5; find /sys/fs/cgroup/*/slurm*/uid_1000 -depth -type d -exec rmdir {} + 2>/dev/null\n\
-         find /var/spool/slurmd \\( -name 'node1_*' -o -name 'hwloc_topo_*' \\) -delete; true",
+         find /var/spool/slurmd \\( -name 'node1_*' -o -name 'hwloc_topo_[0-9]*' \\) -delete; true",
     );
     hold(cluster, TINY_FUSE, "-n2");
     cluster
