@@ -84,18 +84,18 @@ const WAIT: &str = "for i in $(seq 150); do [ -e /run/oarlock/index/1000 ] && [ 
 fn run_until_staged(cluster: &Cluster) {
     cluster
         .alice(&format!(
-            "rm -f /shared/staged; {} >~/out 2>&1 & wait_for /shared/is-in; rm -f /shared/is-in",
+            "rm -f /home/alice/staged; {} >~/out 2>&1 & wait_for /home/alice/is-in; rm -f /home/alice/is-in",
             run(
                 "",
                 &format!(
-                    "{LOOK}; echo >/shared/is-in; until [ -e /shared/staged ]; do sleep 0.1; done"
+                    "{LOOK}; echo >/home/alice/is-in; until [ -e /home/alice/staged ]; do sleep 0.1; done"
                 )
             )
         ))
         .succeeds();
     cluster.root("node1", WAIT).succeeds();
     cluster
-        .alice("echo >/shared/staged; until [ -z \"$(squeue -h -u alice)\" ]; do sleep 0.1; done; rm -f /shared/staged; cat ~/out; rm -f ~/out")
+        .alice("echo >/home/alice/staged; until [ -z \"$(squeue -h -u alice)\" ]; do sleep 0.1; done; rm -f /home/alice/staged; cat ~/out; rm -f ~/out")
         .succeeds()
         .says(BY_FUSE);
 }
