@@ -16,15 +16,7 @@ const _: () = assert!(RULES == squashfs_check::VERSION);
 pub(crate) fn look(copy: &File, keys: Result<&Keyring, &String>, validate: bool) -> Check {
     let layout = match layout::read(copy) {
         Ok((layout, _)) => layout,
-        Err(error) => {
-            return Check {
-                layout: None,
-                rules: 0,
-                invalid: Some(error.to_string()),
-                signed_by: Vec::new(),
-                unsigned: Some(error.to_string()),
-            };
-        }
+        Err(error) => return nothing(&error.to_string()),
     };
     let (rules, invalid) = if validate {
         (RULES, walk(copy, &layout).err())
@@ -41,6 +33,17 @@ pub(crate) fn look(copy: &File, keys: Result<&Keyring, &String>, validate: bool)
         invalid,
         signed_by,
         unsigned,
+    }
+}
+
+/// Nothing was found out.
+pub(crate) fn nothing(reason: &str) -> Check {
+    Check {
+        layout: None,
+        rules: 0,
+        invalid: Some(reason.to_owned()),
+        signed_by: Vec::new(),
+        unsigned: Some(reason.to_owned()),
     }
 }
 

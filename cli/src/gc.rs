@@ -12,11 +12,11 @@ use runtime_core::store::{Store, StoreError};
 /// Take away mounts and copies that this node keeps and no step uses
 ///
 /// Mounts that the node keeps for running jobs go too: their next step mounts
-/// anew. Copies of images in the store stay, unless --store is given; what a step
-/// runs from is never removed.
+/// anew. Copies of images in the store stay, unless --store is given. No step is
+/// disturbed: what it runs from goes with its end.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Also remove every copy of an image that no step runs from
+    /// Also remove the copies of images, but for those that the kernel has mounted
     #[arg(long)]
     store: bool,
     /// The site's file

@@ -24,8 +24,9 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Ranks do not wait longer than some minutes, whatever the site says.
 const MAX_TIMEOUT: u32 = 120;
 
-/// Nor longer than this for a copy: the plugin gives up after 300 seconds.
-const MAX_STAGE_TIMEOUT: u32 = 280;
+/// Nor longer than this for a copy: with what follows it, the plugin gives up after
+/// 300 seconds.
+const MAX_STAGE_TIMEOUT: u32 = 150;
 
 /// Why the site's file cannot be used.
 #[derive(Debug, thiserror::Error)]

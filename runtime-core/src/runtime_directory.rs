@@ -43,6 +43,9 @@ pub fn make_private(place: &Path) -> io::Result<OwnedFd> {
     if about.st_uid != rustix::process::geteuid().as_raw() || about.st_mode & 0o022 != 0 {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
+    if about.st_mode & 0o077 != 0 {
+        rustix::fs::fchmod(&directory, Mode::RWXU)?;
+    }
     Ok(directory)
 }
 

@@ -74,7 +74,10 @@ impl ImageMount {
                 Ok(mount) => return Ok(mount),
                 // No loop device left, or a compression that this kernel was
                 // built without: the server can do it all the same.
-                Err(error) => tracing::warn!(%error, "no kernel mount; serving the image by FUSE"),
+                Err(error) if layout.needs_kernel().is_none() => {
+                    tracing::warn!(%error, "no kernel mount; serving the image by FUSE");
+                }
+                Err(error) => return Err(error),
             }
         }
         layout
@@ -135,6 +138,12 @@ impl ImageMount {
             pending: None,
             server: Some(server),
         })
+    }
+
+    /// Whether a look-up in it is a matter of the kernel alone.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.layers().all(|layer| matches!(layer, Layer::Kernel(_)))
     }
 
     /// The image's root, where it can be looked at before it is attached.
@@ -247,6 +256,15 @@ impl Layer {
         match made {
             Detached::Made(root) => Some(root.as_fd()),
             Detached::ToMake(_) | Detached::Bind(..) => None,
+        }
+    }
+
+    /// Where in it lies what is laid over: Apptainer's ext3 overlays have an
+    /// `upper` and a `work` directory, all else begins at its root.
+    pub(super) fn contents(&self) -> &'static str {
+        match self {
+            Self::Kernel(shared) if shared.kind == FilesystemKind::Ext3 => "upper",
+            Self::Kernel(_) | Self::Fuse { .. } => "",
         }
     }
 

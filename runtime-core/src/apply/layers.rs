@@ -34,8 +34,9 @@ pub(super) fn attach(
         let name = format!("layer{number}");
         let point = make_directory(scratch, &name)?;
         let place = Path::new(SCRATCH).join(&name);
+        let top = place.join(layer.contents());
         layer.attach(point.as_fd(), &place, config, access)?;
-        lower.push(place.to_string_lossy().into_owned());
+        lower.push(top.to_string_lossy().into_owned());
     }
     // overlayfs names the highest layer first, and reads them with the rights of
     // whoever mounts it.

@@ -12,6 +12,7 @@ pub mod image;
 mod inside;
 pub mod known;
 mod layers;
+mod plain;
 pub mod points;
 pub mod rootfs;
 pub mod scripts;

@@ -116,6 +116,7 @@ impl Assembly<'_> {
         let devices = devices::open_devices(self.plan, self.calls)?;
         let (plan, access, calls) = (self.plan, self.access, self.calls);
 
+        let quick = self.image.is_quick();
         let (site, _surveyor, survey) = self.make_site()?;
         let surveyed = survey.wait()?;
         let generated = show_generated(&site, &surveyed, calls)?;
@@ -142,6 +143,9 @@ impl Assembly<'_> {
         let dev = devices::build(&site.scratch, devices, &below_dev, calls)?;
 
         let root = site.root(made, access, calls)?;
+        if made && quick {
+            super::plain::bind(&site.image, &site.skeleton, &root, access, calls)?;
+        }
         devices::attach(&dev, &root, calls)?;
         for (target, tree) in generated {
             let path = known_path(target)?;

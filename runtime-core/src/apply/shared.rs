@@ -20,10 +20,14 @@ use crate::sys::loopdev::{LoopDevice, Part};
 /// hangs, and a mount of one's own is better than waiting for him.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Bytes.
+const SECTOR: u64 = 512;
+
 /// A mount of the kernel's, and what holds its device until it is attached.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) made: Detached,
+    pub(super) kind: FilesystemKind,
     device: LoopDevice,
     filesystem: Filesystem,
 }
@@ -46,9 +50,13 @@ pub(super) fn mount(
     direct: bool,
     calls: Calls,
 ) -> Result<Shared, ApplyError> {
+    // A device has whole sectors: the last one would be cut off.
+    let length = rustix::fs::fstat(file).map_or(0, |about| about.st_size);
+    let sectors = part.size.next_multiple_of(SECTOR);
+    let fits = u64::try_from(length).is_ok_and(|length| part.offset + sectors <= length);
     let place = Part {
         offset: part.offset,
-        size: part.size,
+        size: if fits { sectors } else { part.size },
         direct,
     };
     let lock = lock();
@@ -73,6 +81,7 @@ pub(super) fn mount(
     let made = Detached::new(filesystem.clone(), calls)?;
     Ok(Shared {
         made,
+        kind: part.kind,
         device,
         filesystem,
     })

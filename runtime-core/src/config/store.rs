@@ -21,7 +21,7 @@ impl Default for Store {
         Self {
             path: PathBuf::from("/var/lib/oarlock/store"),
             size: Size::Percent(20),
-            timeout: 240,
+            timeout: 120,
         }
     }
 }

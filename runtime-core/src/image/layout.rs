@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 
 use super::oci;
-use super::sif::{self, Arch, DataType, Descriptor, FsType, PartType, Sif, SifError};
+use super::sif::{self, Arch, DataType, Descriptor, FsType, Sif, SifError};
 use super::squashfs::{self, SquashfsError, Superblock};
 
 /// More overlays than this are no image of anybody's.
@@ -72,6 +72,14 @@ impl FileLayout {
     /// All of them, the lowest first.
     pub fn partitions(&self) -> impl DoubleEndedIterator<Item = &Partition> {
         std::iter::once(&self.root).chain(&self.overlays)
+    }
+
+    /// The first file system that only the kernel can mount, if there is one.
+    #[must_use]
+    pub fn needs_kernel(&self) -> Option<FilesystemKind> {
+        self.partitions()
+            .map(|part| part.kind)
+            .find(|kind| *kind != FilesystemKind::Squashfs)
     }
 
     /// Whether every partition lies in a file of `length` bytes, and there are not
@@ -176,7 +184,11 @@ fn read_sif(file: &File) -> Result<(FileLayout, Vec<OsString>), LayoutError> {
     let primary = parsed.primary_partition()?;
     primary.check_arch(Arch::host().ok_or(LayoutError::NoArch)?)?;
     let mut environment = Vec::new();
-    if let Some(object) = parsed.object_named(DataType::GenericJson, oci::OBJECT_NAME) {
+    // Of the group that a signature of the root file system covers.
+    let configuration = parsed
+        .objects(DataType::GenericJson)
+        .find(|o| o.name == oci::OBJECT_NAME && o.group == primary.descriptor.group);
+    if let Some(object) = configuration {
         environment = oci::environment(&parsed.read_object(file, object, oci::MAX_BYTES)?);
     }
     let root = Partition {
@@ -186,13 +198,8 @@ fn read_sif(file: &File) -> Result<(FileLayout, Vec<OsString>), LayoutError> {
     };
     Superblock::read(file, root.offset, root.size)?;
     let mut overlays = Vec::new();
-    for descriptor in &parsed.descriptors {
-        let is_overlay = descriptor
-            .partition()
-            .is_some_and(|info| info.part_type == PartType::Overlay);
-        if is_overlay && descriptor.group == primary.descriptor.group {
-            overlays.push(overlay(file, descriptor)?);
-        }
+    for descriptor in parsed.overlays() {
+        overlays.push(overlay(file, descriptor)?);
     }
     if overlays.len() > MAX_OVERLAYS {
         return Err(LayoutError::TooManyOverlays);

@@ -32,6 +32,9 @@ const MAX_TEXT: usize = 1024;
 /// Memory that a check may take, in bytes.
 const MAX_MEMORY: u64 = 2 << 30;
 
+/// The code of a child that could not execute the program, as shells have it.
+const NOT_EXECUTED: i32 = 127;
+
 /// Why nothing is known of a copy.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -48,10 +51,11 @@ pub enum CheckError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// It is not there, or cannot become its account.
+    #[error("{} cannot be executed as its account; is Oarlock installed whole?", .0.display())]
+    NotExecuted(PathBuf),
     /// It ended without an answer, or its answer was nonsense.
-    #[error(
-        "{} ended with code {code} and without an answer; see the node's journal", program.display()
-    )]
+    #[error("{} ended with code {code} and without an answer", program.display())]
     Died {
         /// The program.
         program: PathBuf,
@@ -83,6 +87,7 @@ pub fn check(copy: BorrowedFd<'_>, config: &SiteConfig) -> Result<Check, CheckEr
         let become_checker = || -> io::Result<()> {
             place(copy, &writer)?;
             sys::process::limit_memory(MAX_MEMORY)?;
+            sys::sandbox::lift_process_limit()?;
             sys::credentials::become_user(uid, gid, &[gid])?;
             sys::process::die_with_parent()?;
             Ok(rustix::process::chdir(c"/")?)
@@ -97,6 +102,9 @@ pub fn check(copy: BorrowedFd<'_>, config: &SiteConfig) -> Result<Check, CheckEr
     let mut answer = Vec::new();
     let read = File::from(reader).take(MAX_ANSWER).read_to_end(&mut answer);
     let code = child.wait().map_err(start)?;
+    if code == NOT_EXECUTED {
+        return Err(CheckError::NotExecuted(program));
+    }
     let died = || CheckError::Died {
         program: program.clone(),
         code,

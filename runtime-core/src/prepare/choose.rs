@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 
 use crate::config::{KernelMount, SiteConfig, Untrusted};
 use crate::image::keyring;
+use crate::image::layout::FilesystemKind;
 use crate::image::policy::{self, Denial};
 use crate::image::source::{Layout, Source};
 use crate::image::trust::{self, Method};
@@ -35,6 +36,8 @@ pub(super) struct Wish {
     pub(super) method: Method,
     /// Whether it must not run without one.
     pub(super) required: bool,
+    /// Whether a copy stays that the kernel may not mount.
+    pub(super) kept: bool,
 }
 
 /// What was chosen, and what may be done beside it.
@@ -51,6 +54,11 @@ pub(super) enum ChoiceError {
     /// The site's rules.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// The site forbids the only way to mount it.
+    #[error(
+        "its {0} file system can only be mounted by the kernel, and the site's images.kernel_mount or images.kernel_filesystems forbids that; use squashfs"
+    )]
+    KernelOnly(FilesystemKind),
     /// The kernel does not say what is needed.
     #[error("looking at the opened file: {0}")]
     Look(#[from] std::io::Error),
@@ -84,6 +92,12 @@ pub(super) fn choose(
     let method = trust::method(images, layout, trusted);
     tracing::debug!(?method, ?doubt, IMAGE = %request.options.image, "trust");
     let wish = request.options.stage.unwrap_or(images.stage);
+    if method == Method::Fuse
+        && let Some(kind) = layout.needs_kernel()
+        && (images.kernel_mount == KernelMount::Never || !images.kernel_filesystems.contains(&kind))
+    {
+        return Err(ChoiceError::KernelOnly(kind));
+    }
     let unwanted = request.options.stage == Some(Stage::Off)
         || method == Method::Kernel
         || images.kernel_mount != KernelMount::Trusted
@@ -94,14 +108,19 @@ pub(super) fn choose(
     let wish = Wanting {
         required,
         waits: wish == Stage::Node,
+        needs_kernel: layout.needs_kernel().is_some(),
     };
     with_store(source, request, config, trusted, method, wish)
 }
 
 /// How much a copy is wanted.
 struct Wanting {
+    /// It must not run without.
     required: bool,
+    /// The user or the site asked for it.
     waits: bool,
+    /// Only the kernel can mount it, and only a signature can make the kernel.
+    needs_kernel: bool,
 }
 
 fn with_store(
@@ -122,7 +141,14 @@ fn with_store(
             return Ok(run(source, method));
         }
     };
-    let keyring = keyring::state(&images.keyring);
+    let keyring = match keyring::state(&images.keyring) {
+        Ok(state) => state,
+        Err(problem) if wanting.required => {
+            return Err(unsigned(config, &problem.to_string()).into());
+        }
+        // No signature counts; all else does.
+        Err(_) => String::new(),
+    };
     let current = |record: &Record| record.is_current(images, &keyring);
     if let Some(object) = store.find(&key).filter(|object| current(&object.record)) {
         return from_copy(source, object, config, &keyring, method, &wanting);
@@ -130,26 +156,26 @@ fn with_store(
     let refused = store
         .known(&key)
         .is_some_and(|record| current(&record) && !record.may_be_mounted(images, &keyring));
+    let asked = wanting.required || wanting.waits;
     let wish = Wish {
         key,
         trusted,
         method,
         required: wanting.required,
+        kept: asked,
     };
-    let first = wanting.required || wanting.waits || images.untrusted == Untrusted::Stage;
-    Ok(
-        if first && (wanting.required || wanting.waits || !refused) {
-            Chosen {
-                choice: Choice::StageFirst(source, wish),
-                behind: None,
-            }
-        } else {
-            Chosen {
-                choice: Choice::Run(source, method),
-                behind: (!refused).then_some(wish),
-            }
-        },
-    )
+    let first = asked || images.untrusted == Untrusted::Stage || wanting.needs_kernel;
+    Ok(if first && (asked || !refused) {
+        Chosen {
+            choice: Choice::StageFirst(source, wish),
+            behind: None,
+        }
+    } else {
+        Chosen {
+            choice: Choice::Run(source, method),
+            behind: (!refused).then_some(wish),
+        }
+    })
 }
 
 /// There is a copy, and what was found out about it counts.
@@ -166,8 +192,11 @@ fn from_copy(
         let reason = record.check.unsigned.as_deref().unwrap_or("it has none");
         return Err(unsigned(config, reason).into());
     }
-    let by_kernel = config.images.kernel_mount != KernelMount::Never
-        && record.may_be_mounted(&config.images, keyring);
+    let by_kernel = match config.images.kernel_mount {
+        KernelMount::Never => false,
+        KernelMount::Always => record.has_known_file_systems(&config.images),
+        KernelMount::Trusted => record.may_be_mounted(&config.images, keyring),
+    };
     let Some(layout) = record.check.layout.filter(|l| l.fits(record.size)) else {
         return Ok(run(source, method));
     };

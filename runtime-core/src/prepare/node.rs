@@ -180,7 +180,7 @@ impl Node<'_> {
         let why = match outcome {
             Outcome::Done => None,
             Outcome::Failed(why) => Some(why),
-            Outcome::Unwanted => Some("the step ended".to_owned()),
+            Outcome::Unwanted => return Err(BuildError::Unwanted.into()),
         };
         let (source, method) = match (why, self.choose(source)?.choice) {
             (None, Choice::Run(source, method)) => (source, method),

@@ -83,7 +83,7 @@ pub(super) fn stage_first(
             bytes.extend_from_slice(text.as_bytes());
             let _ = ipc::send(theirs.as_fd(), &bytes, &[]);
         };
-        let outcome = make(source, wish, config, PATIENCE, Keep::Always, &mut |text| {
+        let outcome = make(source, wish, config, PATIENCE, &mut |text| {
             say(PROGRESS, text);
         });
         match outcome {
@@ -143,20 +143,12 @@ pub(super) fn stage_behind(
         || {
             sys::process::reset_signals();
             let _ = rustix::process::setsid();
-            sys::process::close_all_but(&[source.as_fd()]);
+            sys::process::close_all_but_the_log_and(&[source.as_fd()]);
             let _ = sys::cgroup::join(task, std::process::id());
             if let Err(error) = sys::idle::give_way() {
                 tracing::debug!(%error, "copying at ordinary priority");
             }
-            let keep = Keep::IfMounted;
-            match make(
-                source.as_fd(),
-                wish,
-                config,
-                Duration::ZERO,
-                keep,
-                &mut |_| {},
-            ) {
+            match make(source.as_fd(), wish, config, Duration::ZERO, &mut |_| {}) {
                 Ok(()) => 0,
                 Err(StagingError::Store(StoreError::Busy)) => 0,
                 Err(error) => {
@@ -168,28 +160,17 @@ pub(super) fn stage_behind(
     )
 }
 
-/// Which copies stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    /// Every copy: it is nearer than the original.
-    Always,
-    /// A copy that the kernel may mount. Of others it is only noted that they
-    /// were looked at.
-    IfMounted,
-}
-
 /// In the copying process.
 fn make(
     source: BorrowedFd<'_>,
     wish: &Wish,
     config: &SiteConfig,
     patience: Duration,
-    keep: Keep,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), StagingError> {
     let store = Store::open(&config.store)?;
     let key = &wish.key;
-    let keyring = keyring::state(&config.images.keyring);
+    let keyring = keyring::state(&config.images.keyring).unwrap_or_default();
     let is_there = || {
         store
             .find(key)
@@ -233,7 +214,9 @@ fn make(
     let record = match known {
         Some(record) => record,
         None => {
-            say("checking the copy");
+            if begun.elapsed() >= PERIOD {
+                say("checking the copy");
+            }
             let check = checker::check(copied.file.as_fd(), config)?;
             if let Some(reason) = &check.invalid {
                 tracing::info!(%digest, reason, "the copy is not well-formed: FUSE serves the image");
@@ -248,7 +231,7 @@ fn make(
             record
         }
     };
-    if keep == Keep::IfMounted && !record.may_be_mounted(&config.images, &keyring) {
+    if !wish.kept && !record.may_be_mounted(&config.images, &keyring) {
         store.discard(&copied)?;
         return point(key, source, &digest);
     }

@@ -51,18 +51,25 @@ impl Record {
     /// Whether the kernel may mount the copy, by the site's rules of today.
     #[must_use]
     pub fn may_be_mounted(&self, images: &Images, keyring: &str) -> bool {
-        let kinds = self.check.layout.as_ref().is_some_and(|layout| {
+        self.has_known_file_systems(images)
+            && (self.trusted || self.is_signed(keyring) || (images.validate && self.is_valid()))
+    }
+
+    /// Whether the site lets the kernel mount file systems of these kinds at all.
+    #[must_use]
+    pub fn has_known_file_systems(&self, images: &Images) -> bool {
+        self.check.layout.as_ref().is_some_and(|layout| {
             layout
                 .partitions()
                 .all(|part| images.kernel_filesystems.contains(&part.kind))
-        });
-        kinds && (self.trusted || self.is_signed(keyring) || (images.validate && self.is_valid()))
+        })
     }
 
-    /// Whether a key of the keyring, as it is today, signed the copy.
+    /// Whether a key of the keyring, as it is today, signed the copy. An empty state
+    /// stands for a keyring that does not count.
     #[must_use]
     pub fn is_signed(&self, keyring: &str) -> bool {
-        !self.check.signed_by.is_empty() && self.keyring == keyring
+        !keyring.is_empty() && !self.check.signed_by.is_empty() && self.keyring == keyring
     }
 
     fn is_valid(&self) -> bool {

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{Digest, OBJECTS, PARTIAL, RECORDS, Store, StoreError};
 use crate::config::Size;
+use crate::runtime_directory;
 use crate::sys;
 
 /// A copy that nobody went on with for so long is not wanted.
@@ -50,12 +51,15 @@ impl Store {
         if fits(held, free) {
             return Ok(());
         }
-        objects.sort_by_key(|entry| entry.used);
         let in_use: HashSet<_> = sys::loopdev::held_files().into_iter().collect();
+        objects.retain(|entry| !in_use.contains(&entry.id));
+        objects.sort_by_key(|entry| entry.used);
+        // What cannot fit anyway must not cost others their copies.
+        let unused: u64 = objects.iter().map(|entry| entry.bytes).sum();
+        if !fits(held.saturating_sub(unused), free.saturating_add(unused)) {
+            return Err(self.no_room(needed));
+        }
         for entry in objects {
-            if in_use.contains(&entry.id) {
-                continue;
-            }
             match std::fs::remove_file(&entry.path) {
                 Ok(()) => {
                     tracing::info!(copy = %entry.name.to_string_lossy(), bytes = entry.bytes, "removed from the store to make room");
@@ -87,6 +91,11 @@ impl Store {
                     std::fs::remove_file(&entry.path)?;
                     gone += entry.bytes;
                 }
+            }
+            // What was known of files goes too; it is found out again.
+            match std::fs::remove_dir_all(runtime_directory::path("index")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
         Ok(gone)
@@ -138,7 +147,8 @@ impl Store {
         let bound = match self.size {
             Size::Bytes(bytes) => bytes,
             Size::Percent(percent) => {
-                about.f_blocks.saturating_mul(about.f_frsize) / 100 * u64::from(percent)
+                let whole = u128::from(about.f_blocks) * u128::from(about.f_frsize);
+                u64::try_from(whole * u128::from(percent) / 100).unwrap_or(u64::MAX)
             }
         };
         Ok((bound, free))

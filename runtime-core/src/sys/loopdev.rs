@@ -167,7 +167,9 @@ fn find(about: &rustix::fs::Stat, name: &[u8; 64], part: Part) -> Option<LoopDev
             && (info.lo_device, info.lo_inode) == (about.st_dev, about.st_ino)
             && (info.lo_offset, info.lo_sizelimit) == (part.offset, part.size)
             && info.lo_flags & (LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR)
-                == LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR;
+                == LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR
+            // Where it is wanted, the file system may not have it.
+            && (part.direct || info.lo_flags & LO_FLAGS_DIRECT_IO == 0);
         same.then_some(LoopDevice { fd, path })
     })
 }

@@ -296,9 +296,31 @@ pub fn standing(number: i32) -> BorrowedFd<'static> {
 /// Closes every descriptor but the standard ones and those to keep.
 pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
     use std::os::fd::AsRawFd;
+    close_numbers(keep.iter().map(AsRawFd::as_raw_fd).collect());
+}
+
+/// The same, and the journal can still be written to: its socket is the only one
+/// for datagrams.
+pub fn close_all_but_the_log_and(keep: &[BorrowedFd<'_>]) {
+    use std::os::fd::AsRawFd;
+    let mut numbers: Vec<i32> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    let open = std::fs::read_dir("/proc/self/fd");
+    numbers.extend(open.into_iter().flatten().flatten().filter_map(|entry| {
+        let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+        // SAFETY: the descriptor was open a moment ago in this process of one
+        // thread; a number that is free by now gives an error and nothing else.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let kind = rustix::net::sockopt::socket_type(fd).ok()?;
+        (kind == rustix::net::SocketType::DGRAM).then_some(number)
+    }));
+    close_numbers(numbers);
+}
+
+fn close_numbers(keep: Vec<i32>) {
     let mut numbers: Vec<u32> = keep
-        .iter()
-        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .into_iter()
+        .filter_map(|number| u32::try_from(number).ok())
+        .filter(|number| *number > 2)
         .collect();
     numbers.sort_unstable();
     let mut first = 3;

@@ -23,12 +23,11 @@ fn concurrent_jobs_share_one_device(cluster: &Cluster) {
         format!(
             "srun -w node1 -n1 --container-image={TINY} sh -c 'echo >/tmp/{own}-is-in; \
              until [ -e /tmp/{other}-is-in ]; do sleep 0.1; done; sleep 0.5; \
-             cat /sys/block/loop*/loop/backing_file | grep -c tests/tiny.sif'; \
-             code=$?; rm -f /tmp/{other}-is-in; exit $code"
+             cat /sys/block/loop*/loop/backing_file | grep -c tests/tiny.sif'"
         )
     };
     cluster
-        .root("login", "rm -f /tmp/alice-is-in /tmp/bob-is-in")
+        .root("node1", "rm -f /tmp/alice-is-in /tmp/bob-is-in")
         .succeeds();
     std::thread::scope(|threads| {
         let bob = threads.spawn(|| cluster.bob(&script("bob", "alice")));
@@ -39,7 +38,7 @@ fn concurrent_jobs_share_one_device(cluster: &Cluster) {
         bob.join().expect("bob's job").succeeds().says("1\n");
     });
     cluster
-        .root("login", "rm -f /tmp/alice-is-in /tmp/bob-is-in")
+        .root("node1", "rm -f /tmp/alice-is-in /tmp/bob-is-in")
         .succeeds();
 }
 

@@ -302,7 +302,7 @@ fn a_missing_checker_is_told_and_the_original_runs(cluster: &Cluster) {
     cluster
         .alice(&run("--container-stage=node", LOOK))
         .tells([not_staged(&format!(
-            "{CHECK} ended with code 127 and without an answer; see the node's journal"
+            "{CHECK} cannot be executed as its account; is Oarlock installed whole?"
         ))])
         .stdout_and_code(BY_FUSE, 0);
 }
