@@ -48,7 +48,10 @@ pub(crate) fn look(copy: &File, keys: Result<&Keyring, &String>, validate: bool)
 fn walk(copy: &File, layout: &FileLayout) -> Result<(), String> {
     for part in layout.partitions() {
         if part.kind != FilesystemKind::Squashfs {
-            return Err(format!("{} cannot be checked, only squashfs can", part.kind));
+            return Err(format!(
+                "{} cannot be checked, only squashfs can",
+                part.kind
+            ));
         }
         squashfs_check::check(copy, part.offset, part.size, &Limits::default())
             .map_err(|error| error.to_string())?;

@@ -61,8 +61,8 @@ pub(crate) enum Error {
     Edit { path: PathBuf, source: EditError },
     #[error("object {}: {source}", .path.display())]
     Object { path: PathBuf, source: io::Error },
-    #[error("{} is a terminal; write the object to a file or a pipe", .0)]
-    Terminal(&'static str),
+    #[error("object {0} is no text for a terminal; write it to a file or a pipe")]
+    Terminal(u32),
     #[error("cannot write object {id}: {source}")]
     Dump { id: u32, source: io::Error },
     #[error("cannot write the list: {0}")]

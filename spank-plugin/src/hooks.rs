@@ -75,6 +75,11 @@ pub unsafe extern "C" fn slurm_spank_init(
 }
 
 fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failure> {
+    if ffi::where_am_i() == context::S_CTX_SLURMD {
+        // slurmd starts: what jobs of a former one left goes. Steps that run have
+        // mounts of their own.
+        release(|| Some(Whose::All));
+    }
     if !is_client() && !is_step() {
         return Ok(());
     }
@@ -289,20 +294,6 @@ pub unsafe extern "C" fn slurm_spank_job_epilog(
     _: *mut *mut c_char,
 ) -> c_int {
     release(|| Spank::new(spank).job_id().ok().map(Whose::Job))
-}
-
-/// In slurmd, when it starts: what jobs of a former one left goes. Steps that run
-/// have mounts of their own.
-///
-/// # Safety
-/// Called by Slurm with its own handle.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn slurm_spank_slurmd_init(
-    _: RawSpank,
-    _: c_int,
-    _: *mut *mut c_char,
-) -> c_int {
-    release(|| Some(Whose::All))
 }
 
 /// Never an error: a node is not drained for a mount that stays.

@@ -11,6 +11,8 @@ use crate::inspect::{Object, table, time};
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
+/// Longest object that is shown on a terminal, in bytes.
+const MAX_SHOWN: u64 = 1 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
@@ -80,15 +82,21 @@ pub(super) fn dump(args: &DumpArgs) -> Result<(), Error> {
         path: args.image.clone(),
         source: runtime_core::image::sif::EditError::NoObject { id: args.id },
     })?;
-    let mut out = io::stdout().lock();
-    if out.is_terminal() {
-        // It may have many GiB, and may tell the terminal what to do.
-        return Err(Error::Terminal("standard output"));
-    }
     let failed = |source| Error::Dump {
         id: args.id,
         source,
     };
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        let bytes = (object.size <= MAX_SHOWN).then(|| sif.read_object(&file, object, MAX_SHOWN));
+        let bytes = bytes.transpose().map_err(|source| Error::Sif {
+            path: args.image.clone(),
+            source,
+        })?;
+        let text = bytes.as_deref().and_then(for_terminal);
+        let text = text.ok_or(Error::Terminal(args.id))?;
+        return out.write_all(text.as_bytes()).map_err(failed);
+    }
     let mut chunk = vec![0; usize::try_from(object.size).map_or(CHUNK, |size| size.min(CHUNK))];
     let mut done = 0;
     while done < object.size {
@@ -104,6 +112,17 @@ pub(super) fn dump(args: &DumpArgs) -> Result<(), Error> {
         done += want as u64;
     }
     out.flush().map_err(failed)
+}
+
+/// Text as it is, but for what tells the terminal to do something; `None` for what is no text.
+pub(super) fn for_terminal(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let shown = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    (!text.contains('\0')).then(|| {
+        text.chars()
+            .map(|c| if shown(c) { c } else { ' ' })
+            .collect()
+    })
 }
 
 pub(super) fn header_text(header: &Header) -> String {

@@ -203,3 +203,15 @@ fn what_is_missing_or_wrong_is_told_and_changes_nothing() {
     }
     assert_eq!(fs::read(&place.image).expect("read"), before);
 }
+
+#[test]
+fn a_terminal_gets_text_that_does_nothing_to_it() {
+    let shown = |bytes: &[u8]| show::for_terminal(bytes);
+    assert_eq!(shown(b"a\tb\n").as_deref(), Some("a\tb\n"));
+    assert_eq!(
+        shown("é\x1b[1m\u{9b}".as_bytes()).as_deref(),
+        Some("é [1m ")
+    );
+    assert_eq!(shown(b"hsqs\0"), None);
+    assert_eq!(shown(&[0xff]), None);
+}

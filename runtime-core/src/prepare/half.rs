@@ -79,11 +79,16 @@ struct Words {
 /// Opens the image as the user, in a process of its own; a relative name starts
 /// at `cwd`. It is given up where `asker` hangs up.
 ///
+/// It runs in the control groups of `task`. Before there is one it is where
+/// slurmstepd was when it started `oarlock-prepare`: Slurm makes the step's groups
+/// only later.
+///
 /// # Errors
 /// Any [`HalfError`].
 pub fn open_as_user(
     image: &ImageName,
     cwd: Option<&HostPath>,
+    task: Option<u32>,
     who: &Identity,
     asker: BorrowedFd<'_>,
     deadline: Instant,
@@ -107,6 +112,11 @@ pub fn open_as_user(
     })
     .map_err(start)?;
     drop(theirs);
+    if let Some(task) = task
+        && let Err(error) = sys::cgroup::join(task, child.id())
+    {
+        tracing::warn!(%error, "the image is opened outside the task's control groups");
+    }
     match ipc::wait_answer(ours.as_fd(), asker, deadline).map_err(start)? {
         Waited::Ready => {}
         Waited::Deadline => {

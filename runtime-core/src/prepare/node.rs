@@ -122,7 +122,7 @@ pub(super) struct Built {
 impl Node<'_> {
     /// Opens the image with the user's rights, decides who may parse it, mounts it.
     pub(super) fn prepare_image(&self) -> Result<Prepared, Failure> {
-        self.mount(self.open(None)?)
+        self.mount(self.open(None, None)?)
     }
 
     /// Builds the container as the task in `namespace` sees the host.
@@ -131,13 +131,14 @@ impl Node<'_> {
         early: Option<Prepared>,
         namespace: &OwnedFd,
         start: &Start,
+        task: u32,
     ) -> Result<Made, Failure> {
         let prepared = match early {
             Some(prepared) if is_own_namespace(namespace)? => prepared,
             // job_container gave the task directories of its own, or the name is
             // relative: what counts is what the task sees.
             _ => {
-                let opened = in_task_view(namespace, || self.open(start.cwd.as_ref()))?;
+                let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
                 self.mount(opened)?
             }
         };
@@ -264,7 +265,8 @@ impl Node<'_> {
         let _ = ipc::send(self.socket.as_fd(), &message, &[]);
     }
 
-    fn open(&self, cwd: Option<&HostPath>) -> Result<Opened, Failure> {
+    /// With the user's rights, and where there is a task in its control groups.
+    fn open(&self, cwd: Option<&HostPath>, task: Option<u32>) -> Result<Opened, Failure> {
         if let Some(name) = self.request.options.image.in_registry() {
             policy::allows_registry(&self.config.images, &name).map_err(|denial| {
                 Failure::Choice {
@@ -277,6 +279,7 @@ impl Node<'_> {
         Ok(half::open_as_user(
             &self.request.options.image,
             cwd,
+            task,
             &self.request.identity,
             self.socket.as_fd(),
             deadline(self.config),

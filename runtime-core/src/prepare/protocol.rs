@@ -33,8 +33,9 @@ pub const ANY: u32 = u32::MAX;
 #[derive(Debug)]
 pub enum ToPrepare {
     /// The task's mount namespace, sent by root in `task_init_privileged`, after
-    /// `job_container` was joined, and the working directory that it will have.
-    Namespace(OwnedFd, Option<HostPath>),
+    /// `job_container` was joined, and the working directory that it will have; from
+    /// the task of this process id.
+    Namespace(OwnedFd, Option<HostPath>, u32),
     /// The task of this process id is about to start, and this is what it has. It
     /// waits for the answer.
     Go(Start, u32),
@@ -91,9 +92,10 @@ impl ToPrepare {
         let (kind, rest) = message.bytes.split_first()?;
         match *kind {
             NAMESPACE if message.sender.is_some_and(|sender| sender.uid == 0) => {
+                let task = message.sender?.pid;
                 let cwd = HostPath::new(OsStr::from_bytes(rest)).ok();
                 let fd = message.fds.into_iter().next()?;
-                Some(Self::Namespace(fd, cwd))
+                Some(Self::Namespace(fd, cwd, task))
             }
             GO => Some(Self::Go(Start::decode(rest), message.sender?.pid)),
             _ => None,

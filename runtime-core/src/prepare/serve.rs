@@ -76,13 +76,13 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     };
     let image = begun.elapsed();
 
-    let (namespace, cwd) = wait_for_namespace(socket.as_fd())?;
+    let (namespace, cwd, first_task) = wait_for_namespace(socket.as_fd())?;
     let expected = Start {
         cwd,
         mpi: request.mpi.iter().cloned().collect(),
     };
     let begun = Instant::now();
-    let first = node.make(early, &namespace, &expected);
+    let first = node.make(early, &namespace, &expected, first_task);
     let mut build = begun.elapsed();
 
     let (start, task) = wait_for_start(socket.as_fd())?;
@@ -91,7 +91,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         // Nothing is built before its copy is there.
         Ok(made @ Made::Waits(_)) => made,
         made if node.is_as_expected(&expected, &start) => made?,
-        _ => node.make(None, &namespace, &start)?,
+        _ => node.make(None, &namespace, &start, task)?,
     };
     let built = match made {
         Made::Built(built) => *built,
@@ -120,12 +120,13 @@ fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// Waits for the first task's namespace. There is no deadline here and below: how
+/// Waits for the first task's namespace; also the working directory it will have
+/// and its process id. There is no deadline here and below: how
 /// long slurmstepd takes is Slurm's matter, and its end is seen.
-fn wait_for_namespace(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<HostPath>), Stop> {
+fn wait_for_namespace(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<HostPath>, u32), Stop> {
     loop {
-        if let ToPrepare::Namespace(fd, cwd) = next_message(socket)? {
-            return Ok((fd, cwd));
+        if let ToPrepare::Namespace(fd, cwd, task) = next_message(socket)? {
+            return Ok((fd, cwd, task));
         }
     }
 }

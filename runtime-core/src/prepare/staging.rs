@@ -149,7 +149,14 @@ pub(super) fn stage_behind(
                 tracing::debug!(%error, "copying at ordinary priority");
             }
             let keep = Keep::IfMounted;
-            match make(source.as_fd(), wish, config, Duration::ZERO, keep, &mut |_| {}) {
+            match make(
+                source.as_fd(),
+                wish,
+                config,
+                Duration::ZERO,
+                keep,
+                &mut |_| {},
+            ) {
                 Ok(()) => 0,
                 Err(StagingError::Store(StoreError::Busy)) => 0,
                 Err(error) => {

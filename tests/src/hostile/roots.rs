@@ -235,9 +235,13 @@ pub const ROOTS: &[Root] = &[
             "var d 0 0 0",
             "home d 6755 1000 1000",
             "usr d 755 0 0",
-            "usr/sh f 4755 0 0 cat base/bin/cat",
+            "usr/cat f 6755 0 0 cat base/bin/cat",
         ],
-        probe: "touch /etc/x /home/x 2>/dev/null && echo written",
+        probe: "touch /etc/x /home/x 2>/dev/null && echo written; \
+                set -- $(/usr/cat /proc/self/status); [ $# -gt 0 ] || echo does not run; \
+                while [ $# -gt 0 ]; do \
+                  case $1 in Uid:|Gid:) [ $2/$3/$4 = 1000/1000/1000 ] || echo $1 $2 $3 $4;; esac; shift; \
+                done",
         ..RUNS
     },
     Root {

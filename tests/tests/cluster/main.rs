@@ -9,6 +9,7 @@ mod batch;
 mod broken_images;
 mod broken_nodes;
 mod command_line;
+mod confinement;
 mod entry;
 mod environment;
 mod hostile_fields;
@@ -22,6 +23,7 @@ mod overlays;
 mod policy;
 mod privileges;
 mod ranks;
+mod servers;
 mod sharing;
 mod sif;
 mod signals;
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         overlays::cases(),
         signatures::cases(),
         attacks::cases(),
+        confinement::cases(),
+        servers::cases(),
         command_line::cases(),
     ];
     let trials = modules

@@ -16,21 +16,30 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// How many devices hold the tiny image.
-const DEVICES: &str =
-    "cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c 'tests/tiny.sif'";
-
 fn concurrent_jobs_share_one_device(cluster: &Cluster) {
-    let count = |script: &str| {
-        format!("srun -w node1 -n2 --overcommit --container-image={TINY} sh -c '{script}'")
+    // Both jobs run at once: each waits for the other's word, and then counts the
+    // devices that hold the image.
+    let script = |own: &str, other: &str| {
+        format!(
+            "srun -w node1 -n1 --container-image={TINY} sh -c 'echo >/tmp/{own}-is-in; \
+             until [ -e /tmp/{other}-is-in ]; do sleep 0.1; done; sleep 0.5; \
+             cat /sys/block/loop*/loop/backing_file | grep -c tests/tiny.sif'; \
+             code=$?; rm -f /tmp/{other}-is-in; exit $code"
+        )
     };
-    // Both jobs run at once: each waits for the other's word.
     cluster
-        .alice(&format!(
-            "rm -f /shared/alice-is-in /shared/bob-is-in\n\
-             {} | sort -u",
-            count("touch /shared/alice-is-in; until [ -e /shared/bob-is-in ]; do sleep 0.1; done; cat /sys/block/loop*/loop/backing_file | grep -c tests/tiny.sif")
-        ))
+        .root("login", "rm -f /tmp/alice-is-in /tmp/bob-is-in")
+        .succeeds();
+    std::thread::scope(|threads| {
+        let bob = threads.spawn(|| cluster.bob(&script("bob", "alice")));
+        cluster
+            .alice(&script("alice", "bob"))
+            .succeeds()
+            .says("1\n");
+        bob.join().expect("bob's job").succeeds().says("1\n");
+    });
+    cluster
+        .root("login", "rm -f /tmp/alice-is-in /tmp/bob-is-in")
         .succeeds();
 }
 
@@ -47,9 +56,9 @@ fn an_image_is_kept_for_its_job_and_no_longer(cluster: &Cluster) {
 fn gc_takes_kept_mounts_and_disturbs_no_step(cluster: &Cluster) {
     cluster
         .alice(&format!(
-            "rm -f /shared/go-on; srun -w node1 --container-image={TINY} sh -c \
-             'touch /shared/is-in; until [ -e /shared/go-on ]; do sleep 0.1; done; cat /etc/oarlock-image' >~/out 2>&1 &\n\
-             until [ -e /shared/is-in ]; do sleep 0.1; done; rm /shared/is-in"
+            "rm -f /home/alice/go-on; srun -w node1 --container-image={TINY} sh -c \
+             'touch /home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done; cat /etc/oarlock-image' >~/out 2>&1 &\n\
+             until [ -e /home/alice/is-in ]; do sleep 0.1; done; rm /home/alice/is-in"
         ))
         .succeeds();
     cluster
@@ -59,7 +68,7 @@ fn gc_takes_kept_mounts_and_disturbs_no_step(cluster: &Cluster) {
             "released 0 mounts, removed 0 MiB of copies",
         ]);
     cluster
-        .alice("touch /shared/go-on; until [ -s ~/out ]; do sleep 0.1; done; cat ~/out; rm -f ~/out /shared/go-on")
+        .alice("touch /home/alice/go-on; until [ -s ~/out ]; do sleep 0.1; done; cat ~/out; rm -f ~/out /home/alice/go-on")
         .says("tiny\n");
 }
 
@@ -85,8 +94,8 @@ fn a_replaced_image_is_another_image(cluster: &Cluster) {
     );
     cluster
         .alice(&format!(
-            "rm -f /shared/go-on /shared/is-in; {run} sh -c 'touch /shared/is-in; until [ -e /shared/go-on ]; do sleep 0.1; done' &\n\
-             until [ -e /shared/is-in ]; do sleep 0.1; done; rm /shared/is-in"
+            "rm -f /home/alice/go-on /home/alice/is-in; {run} sh -c 'touch /home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done' &\n\
+             until [ -e /home/alice/is-in ]; do sleep 0.1; done; rm /home/alice/is-in"
         ))
         .succeeds();
     // The same inode with another content, while a step has the former mounted.
@@ -95,9 +104,9 @@ fn a_replaced_image_is_another_image(cluster: &Cluster) {
         .succeeds();
     cluster
         .alice(&format!(
-            "{run} sh -c 'ls /usr/bin/mpichversion'; touch /shared/go-on; sleep 1; rm -f /shared/go-on"
+            "{run} cat /etc/oarlock-image; touch /home/alice/go-on; sleep 1; rm -f /home/alice/go-on"
         ))
-        .says("/usr/bin/mpichversion\n");
+        .says("mpich\n");
 }
 
 fn a_held_lock_delays_and_does_not_stop(cluster: &Cluster) {
@@ -114,7 +123,7 @@ fn a_held_lock_delays_and_does_not_stop(cluster: &Cluster) {
 }
 
 fn only_root_may_clean_up(cluster: &Cluster) {
-    cluster
-        .alice("oarlock gc")
-        .is_refused(["oarlock: gc: only root can take away what a node keeps; become root on the node"]);
+    cluster.alice("oarlock gc").is_refused([
+        "oarlock: gc: only root can take away what a node keeps; become root on the node",
+    ]);
 }

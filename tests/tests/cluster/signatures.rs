@@ -68,7 +68,7 @@ fn pgp_signatures_of_oarlock(cluster: &Cluster) {
             "{APPTAINER_KEYS}\n\
              oarlock sign --key keys/pgp-secret a.sif\n\
              apptainer verify --local a.sif 2>&1\n\
-             apptainer -q exec a.sif cat /etc/oarlock-image 2>/dev/null\n\
+             apptainer -q exec a.sif /bin/cat /etc/oarlock-image 2>/dev/null\n\
              cp a.sif changed.sif\n\
              printf x | dd of=changed.sif bs=1 seek=40000 conv=notrunc status=none\n\
              apptainer verify --local changed.sif >/dev/null 2>&1 || echo refused\n\
@@ -179,7 +179,7 @@ fn a_keyring_is_a_directory(cluster: &Cluster) {
         &format!(
             "{SIGNED}\n\
              told() {{ oarlock verify --keyring keys.d a.sif 2>&1 || echo code $?; }}\n\
-             told; mkdir keys.d; told; cp public.pem keys.d/site.pem; echo notes >keys.d/README; told | cut -d' ' -f1-6\n\
+             told; mkdir keys.d; told; cp public.pem keys.d/site.pem; echo notes >keys.d/README; told | cut -d' ' -f1-7\n\
              cp key.pem keys.d/oops.pem; told\n\
              echo >keys.d/oops.pem; told"
         ),

@@ -233,7 +233,11 @@ const NOT_FOR_SERVERS_OLD: &[c_long] = &[
     libc::SYS_futimesat,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const NOT_FOR_SERVERS_OLD: &[c_long] = &[libc::SYS_kexec_file_load, libc::SYS_renameat];
+const NOT_FOR_SERVERS_OLD: &[c_long] = &[
+    libc::SYS_kexec_file_load,
+    // renameat, which has no name in the library.
+    38,
+];
 
 /// Flags with which open(2) changes something.
 const WRITING: u64 =
