@@ -4,7 +4,12 @@
 use squashfs_check::{Limits, Report, check as walk};
 
 /// The writer of the checker's own tests.
-#[allow(dead_code, unused_macros, unused_imports)]
+#[allow(
+    dead_code,
+    unused_macros,
+    unused_imports,
+    clippy::cast_possible_truncation
+)]
 #[path = "../../squashfs-check/tests/check/build.rs"]
 mod image;
 
