@@ -13,7 +13,10 @@ pub mod image_reference;
 pub mod mounts;
 pub mod protocol;
 pub mod sif;
+pub mod sif_signature;
+pub mod squashfs_check;
 pub mod squashfs_superblock;
+pub mod store_check;
 
 use std::path::Path;
 

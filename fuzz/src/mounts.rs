@@ -104,6 +104,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
             image: ImageName::parse(OsStr::new("/x.sif")).expect("a name"),
             mounts,
             workdir: None,
+            stage: None,
         },
         identity: Identity {
             uid: 1,
@@ -115,6 +116,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
         script: None,
         mpi: None,
         ranks: 1,
+        job: 0,
         label: String::new(),
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use runtime_core::path::HostPath;
 use runtime_core::prepare::protocol::{
     Answer, Start, Times, ToPrepare, container_message, failure_message, namespace_message,
-    server_message,
+    notice_message, server_message,
 };
 use runtime_core::sys::ipc::{MAX_MESSAGE, Message, Sender};
 
@@ -52,6 +52,15 @@ pub fn check(data: &[u8]) {
         Some(Answer::Container { number, times, .. }) => {
             assert!(descriptors >= 2);
             assert!(bytes.starts_with(&container_message(number, times)));
+        }
+        Some(Answer::Notice(text)) => {
+            let sent = notice_message(OsStr::new(&text));
+            match Answer::read(message(&sent, 0, None)) {
+                Some(Answer::Notice(text)) => {
+                    assert!(!text.chars().any(|c| c.is_ascii_control()));
+                }
+                other => panic!("{other:?}"),
+            }
         }
         Some(Answer::Server(_)) => assert!(descriptors >= 1),
         Some(Answer::Failure { number, text }) => {
@@ -99,6 +108,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (0b1000, Start::default().encode()),
         (0b0110, container_message(3, times)),
         (0b0101, server_message()),
+        (0b0100, notice_message(OsStr::new("copying the image"))),
         (
             0b0100,
             failure_message(u32::MAX, OsStr::from_bytes(b"a\nb\xff")),

@@ -112,7 +112,7 @@ fn image(objects: &[(Kind, &str, &[u8])]) -> Vec<u8> {
 }
 
 /// The used descriptors right behind the header, and their data behind them.
-fn with_small_table(image: &[u8]) -> Vec<u8> {
+pub(crate) fn with_small_table(image: &[u8]) -> Vec<u8> {
     let sif = Sif::parse(image).expect("a SIF");
     let count = sif.descriptors.len();
     let table = 4096..4096 + count * DESCRIPTOR_LEN;

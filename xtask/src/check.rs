@@ -42,6 +42,13 @@ const EXTRAS: [Extra; 3] = [
     },
 ];
 
+/// Crates whose code runs as root, in slurmstepd or in `oarlock-prepare`.
+const PRIVILEGED: [&str; 2] = ["spank-plugin", "runtime-core"];
+
+/// What must not be among their dependencies: what parses images and signatures
+/// to the last byte, with some 130 crates.
+const UNPRIVILEGED: [&str; 2] = ["sif-signature", "squashfs-check"];
+
 /// Runs every check and reports the first that fails.
 pub(crate) fn run(layout: &Layout) -> Result<()> {
     packages::ensure(layout, packages::BUILD)?;
@@ -96,6 +103,8 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
     .show()?;
     say("file lengths");
     lengths(layout)?;
+    say("dependencies of what runs as root");
+    trees(layout)?;
     for extra in &EXTRAS {
         if find_program(extra.program).is_none() {
             say(&format!(
@@ -111,6 +120,30 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
             .show()?;
     }
     Ok(())
+}
+
+/// Demands that nothing of [`UNPRIVILEGED`] is in the trees of [`PRIVILEGED`],
+/// whatever features are chosen.
+fn trees(layout: &Layout) -> Result<()> {
+    for root in PRIVILEGED {
+        let tree = cargo(layout, ["tree", "--quiet", "--locked", "--package", root])
+            .args(["--all-features", "--edges", "normal", "--prefix", "none"])
+            .capture()?;
+        if let Some(found) = unprivileged(&tree) {
+            bail!(
+                "{root} depends on {found}, which must not run as root; see: cargo tree -p {root} -e normal -i {found}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The first of [`UNPRIVILEGED`] in what `cargo tree --prefix none` prints:
+/// `NAME vVERSION ...`, a line a crate.
+fn unprivileged(tree: &str) -> Option<&str> {
+    tree.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .find(|name| UNPRIVILEGED.contains(name))
 }
 
 /// Demands that no source file has more than [`MAX_LINES`] lines.
@@ -151,4 +184,18 @@ fn lengths(layout: &Layout) -> Result<()> {
         "files with more than {MAX_LINES} lines; split them by subject:\n{}",
         long.join("\n")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unprivileged;
+
+    #[test]
+    fn a_crate_is_found_in_a_tree_by_its_whole_name() {
+        let tree = "runtime-core v0.1.0 (/r/runtime-core)\nserde v1.0.228\n";
+        assert_eq!(unprivileged(tree), None);
+        assert_eq!(unprivileged("sif-signatures v1.0.0\n"), None);
+        let with = format!("{tree}squashfs-check v0.1.0 (/r/squashfs-check)\nserde v1 (*)\n");
+        assert_eq!(unprivileged(&with), Some("squashfs-check"));
+    }
 }

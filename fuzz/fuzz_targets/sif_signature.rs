@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::sif_signature`].
+#![no_main]
+oarlock_fuzz::target!(sif_signature);
