@@ -20,7 +20,7 @@ fn run(image: &str) -> String {
     )
 }
 
-const SEEN: &str = "tiny\nfrom the overlay\nsh: line 1: /upon: Read-only file system\n";
+const SEEN: &str = "tiny\nfrom the overlay\n/bin/sh: line 1: /upon: Read-only file system\n";
 
 fn an_overlay_that_apptainer_made(cluster: &Cluster) {
     let _image = cluster.change(

@@ -74,7 +74,7 @@ fn owners(cluster: &Cluster) {
     ]);
     // The same rule for those who run without Slurm.
     cluster
-        .on("node1", "root", "su alice -c 'oarlock exec /shared/alices.sif true' 2>&1 | sed 's/.*: not allowed here/not allowed here/'")
+        .on("node1", "root", "cd /; su alice -c 'oarlock exec /shared/alices.sif true' 2>&1 | sed 's/.*: not allowed here/not allowed here/'")
         .says("not allowed here: it belongs to uid 1000, and images.allow_owners allows only root, 1001\n");
 }
 
@@ -86,18 +86,16 @@ fn registries(cluster: &Cluster) {
         "s|^allow_registries = .*|allow_registries = [\"registry.example\"]|",
     );
     let forged = |name: &str| {
-        format!("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image={name} srun -w node1 true")
+        format!(
+            "_SLURM_SPANK_OPTION_oarlock_container_image={name} sbatch -Q -w node1 -W -o ~/out --wrap 'echo ran' >/dev/null; cat ~/out; rm -f ~/out"
+        )
     };
-    cluster
-        .alice(&forged("docker://elsewhere.example/app"))
-        .is_refused([
-            "oarlock: node1: image docker://elsewhere.example/app: not allowed here: images.allow_registries allows only registry.example",
-        ]);
-    cluster
-        .alice(&forged("docker://registry.example/app"))
-        .is_refused([
-            "oarlock: node1: image docker://registry.example/app: registries are not supported yet; give a path to a SIF file, a squashfs file or a directory",
-        ]);
+    cluster.alice(&forged("docker://elsewhere.example/app")).says(
+        "oarlock: node1: image docker://elsewhere.example/app: not allowed here: images.allow_registries allows only registry.example\n",
+    );
+    cluster.alice(&forged("docker://registry.example/app")).says(
+        "oarlock: node1: image docker://registry.example/app: registries are not supported yet; give a path to a SIF file, a squashfs file or a directory\n",
+    );
 }
 
 fn signatures(cluster: &Cluster) {
@@ -187,5 +185,7 @@ fn file_systems_of_the_kernel(cluster: &Cluster) {
         cluster,
         "s|^kernel_filesystems = .*|kernel_filesystems = [\"squashfs\"]|",
     );
-    cluster.alice(&run(trusted)).is_refused([refused(trusted)]);
+    cluster.alice(&run(trusted)).is_refused([format!(
+        "oarlock: node1: image {trusted}: its erofs file system can only be mounted by the kernel, and the site's images.kernel_mount or images.kernel_filesystems forbids that; use squashfs"
+    )]);
 }

@@ -130,7 +130,8 @@ fn a_step_that_asks_waits_for_its_copy(cluster: &Cluster) {
         .says(BY_KERNEL);
     cluster
         .alice(&run("--container-stage=maybe", "true"))
-        .exits_with(255);
+        .tells(["oarlock: --container-stage=maybe: write off or node"])
+        .stdout_and_code("", 255);
 }
 
 fn off_means_off(cluster: &Cluster) {
@@ -255,9 +256,7 @@ fn a_full_disk_is_told_and_the_original_runs(cluster: &Cluster) {
     );
     cluster
         .alice(&run("--container-stage=node", LOOK))
-        .tells([not_staged(&format!(
-            "store {STORE}: no room for * bytes: 524288 are allowed and * are free on its disk"
-        ))])
+        .tells([not_staged(&format!("store {STORE}: no room for *"))])
         .stdout_and_code(BY_FUSE, 0);
     cluster
         .root("node1", &format!("find {STORE} -type f | wc -l"))
@@ -269,9 +268,7 @@ fn a_small_store_is_told_and_the_original_runs(cluster: &Cluster) {
     let _image = own_image(cluster);
     cluster
         .alice(&run("--container-stage=node", LOOK))
-        .tells([not_staged(&format!(
-            "store {STORE}: no room for * bytes: 65536 are allowed and * are free on its disk"
-        ))])
+        .tells([not_staged(&format!("store {STORE}: no room for *"))])
         .stdout_and_code(BY_FUSE, 0);
 }
 
