@@ -13,7 +13,7 @@ use seccompiler::{
     SeccompRule, sock_filter,
 };
 
-use super::Profile;
+use super::{Profile, tree};
 
 /// On descriptors that are there, in own memory, and about oneself.
 const COMPUTE: &[c_long] = &[
@@ -245,54 +245,70 @@ const WRITING: u64 =
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// Compiles and installs a profile's filter.
+/// Compiles and installs a profile's filters. Of several, the strictest word counts.
 pub(super) fn install(profile: Profile<'_>) -> io::Result<()> {
-    let refused = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
-    let allow = SeccompAction::Allow;
-    let (rules, otherwise, matched) = match profile {
-        Profile::Compute => (
-            reader(&[COMPUTE, COMPUTE_OLD], false)?,
-            refused(libc::ENOSYS),
-            allow,
-        ),
-        Profile::ReadImage | Profile::ReadTree(_) => (
-            reader(&[COMPUTE, COMPUTE_OLD, READ, READ_OLD], true)?,
-            refused(libc::ENOSYS),
-            allow,
-        ),
-        Profile::Server { .. } => (server()?, allow, refused(libc::EPERM)),
-    };
-    let arch = std::env::consts::ARCH;
-    let program: BpfProgram = arch
-        .try_into()
-        .and_then(|arch| SeccompFilter::new(rules, otherwise, matched, arch))
-        .and_then(BpfProgram::try_from)
-        .map_err(io::Error::other)?;
-    if matches!(profile, Profile::Server { .. }) {
-        load(&without_x32())?;
+    match profile {
+        Profile::Compute => install_reader(&[COMPUTE, COMPUTE_OLD], false),
+        Profile::ReadImage | Profile::ReadTree(_) => {
+            install_reader(&[COMPUTE, COMPUTE_OLD, READ, READ_OLD], true)
+        }
+        Profile::Server { .. } => {
+            load(&without_x32())?;
+            load(&refusing(server()?, libc::EPERM)?)
+        }
     }
-    load(&program)
 }
 
-/// What is allowed to a reader; the rest is not.
-fn reader(lists: &[&[c_long]], opens: bool) -> io::Result<Rules> {
-    let mut rules = anyway(lists);
+/// The list alone decides nearly everything, and is found fast; a second program
+/// looks at the arguments of the few calls that may be made in one way only.
+fn install_reader(lists: &[&[c_long]], opens: bool) -> io::Result<()> {
+    let in_one_way = in_one_way(opens)?;
+    let mut listed: Vec<c_long> = lists.concat();
+    listed.extend(in_one_way.keys());
+    let too_long = || io::Error::from_raw_os_error(libc::E2BIG);
+    let list = tree::allow_only(&listed, libc::ENOSYS).ok_or_else(too_long)?;
+    load(&refusing(in_one_way, libc::ENOSYS)?)?;
+    load(&list)
+}
+
+/// A program that fails what the rules describe, and allows all else.
+fn refusing(rules: Rules, errno: i32) -> io::Result<BpfProgram> {
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    std::env::consts::ARCH
+        .try_into()
+        .and_then(|arch| SeccompFilter::new(rules, SeccompAction::Allow, refused, arch))
+        .and_then(BpfProgram::try_from)
+        .map_err(io::Error::other)
+}
+
+/// Calls that a reader may make in one way only, and the ways that it may not.
+fn in_one_way(opens: bool) -> io::Result<Rules> {
+    let mut rules = Rules::new();
     // Nothing that a parser has written becomes code.
-    let no_code = || rule(&[without(2, libc::PROT_EXEC as u64)?]);
-    rules.insert(libc::SYS_mmap, vec![no_code()?]);
-    rules.insert(libc::SYS_mprotect, vec![no_code()?]);
+    let code = || rule(&[with(2, libc::PROT_EXEC as u64)?]);
+    rules.insert(libc::SYS_mmap, vec![code()?]);
+    rules.insert(libc::SYS_mprotect, vec![code()?]);
     // abort(3) signals itself, and a limit may be asked for, not set.
-    rules.insert(libc::SYS_tgkill, vec![rule(&[equal(0, own_pid())?])?]);
+    rules.insert(libc::SYS_tgkill, vec![rule(&[differs(0, own_pid())?])?]);
     rules.insert(
         libc::SYS_prlimit64,
-        vec![rule(&[equal(0, 0)?, equal_pointer(2, 0)?])?],
+        vec![rule(&[differs(0, 0)?])?, rule(&[is_pointer(2)?])?],
     );
     if opens {
-        rules.insert(libc::SYS_openat, vec![rule(&[without(2, WRITING)?])?]);
+        rules.insert(libc::SYS_openat, writing(2)?);
         #[cfg(target_arch = "x86_64")]
-        rules.insert(libc::SYS_open, vec![rule(&[without(1, WRITING)?])?]);
+        rules.insert(libc::SYS_open, writing(1)?);
     }
     Ok(rules)
+}
+
+/// open(2) with any flag that changes something; `index` is that of the flags.
+fn writing(index: u8) -> io::Result<Vec<SeccompRule>> {
+    (0..32)
+        .map(|bit| 1 << bit)
+        .filter(|flag| WRITING & flag != 0)
+        .map(|flag| rule(&[with(index, flag)?]))
+        .collect()
 }
 
 /// What is refused to a server; the rest is not.
@@ -302,17 +318,9 @@ fn server() -> io::Result<Rules> {
     // Threads are ended with tgkill, and limits of its own are its own matter.
     rules.insert(libc::SYS_tgkill, vec![rule(&[differs(0, own_pid())?])?]);
     rules.insert(libc::SYS_prlimit64, vec![rule(&others(0)?)?]);
-    let mut writing = Vec::new();
+    rules.insert(libc::SYS_openat, writing(2)?);
     #[cfg(target_arch = "x86_64")]
-    let mut writing_old = Vec::new();
-    for flag in (0..32).map(|bit| 1 << bit).filter(|f| WRITING & f != 0) {
-        writing.push(rule(&[with(2, flag)?])?);
-        #[cfg(target_arch = "x86_64")]
-        writing_old.push(rule(&[with(1, flag)?])?);
-    }
-    rules.insert(libc::SYS_openat, writing);
-    #[cfg(target_arch = "x86_64")]
-    rules.insert(libc::SYS_open, writing_old);
+    rules.insert(libc::SYS_open, writing(1)?);
     Ok(rules)
 }
 
@@ -337,22 +345,14 @@ fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> io::Result<Seccom
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)
 }
 
-fn equal(index: u8, value: u64) -> io::Result<SeccompCondition> {
-    condition(index, SeccompCmpOp::Eq, value)
-}
-
-fn equal_pointer(index: u8, value: u64) -> io::Result<SeccompCondition> {
-    SeccompCondition::new(index, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+/// Not null.
+fn is_pointer(index: u8) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)
         .map_err(io::Error::other)
 }
 
 fn differs(index: u8, value: u64) -> io::Result<SeccompCondition> {
     condition(index, SeccompCmpOp::Ne, value)
-}
-
-/// None of these bits.
-fn without(index: u8, bits: u64) -> io::Result<SeccompCondition> {
-    condition(index, SeccompCmpOp::MaskedEq(bits), 0)
 }
 
 /// All of these bits.

@@ -13,6 +13,7 @@ mod files;
 mod filter;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::io;
 use std::os::fd::BorrowedFd;
