@@ -58,6 +58,9 @@ pub(crate) const KERNEL: &str = "kernel";
 /// The key of Oarlock with an image that a FUSE server serves.
 pub(crate) const FUSE: &str = "fuse";
 
+/// The key of Oarlock with the node's own, checked copy of the same image.
+pub(crate) const STAGED: &str = "staged";
+
 /// The key of Apptainer with a SIF.
 pub(crate) const APPTAINER: &str = "apptainer";
 
@@ -79,7 +82,19 @@ fn ways(image: &str) -> Vec<Way> {
             &oarlock(&kernel_sif(image)),
             "",
         ),
-        way(FUSE, "Oarlock, FUSE", &oarlock(&fuse_sif(image)), ""),
+        // Else the node would make a copy of it, and mount that the next time.
+        way(
+            FUSE,
+            "Oarlock, FUSE",
+            &format!("--container-stage=off {}", oarlock(&fuse_sif(image))),
+            "",
+        ),
+        way(
+            STAGED,
+            "Oarlock, staged copy",
+            &format!("--container-stage=node {}", oarlock(&fuse_sif(image))),
+            "",
+        ),
         way(
             APPTAINER,
             "Apptainer, SIF",
@@ -191,10 +206,17 @@ mod tests {
         };
         assert_eq!(
             keys(&|_| true),
-            ["bare", "kernel", "fuse", "apptainer", "charliecloud"]
+            [
+                "bare",
+                "kernel",
+                "fuse",
+                "staged",
+                "apptainer",
+                "charliecloud"
+            ]
         );
-        assert_eq!(keys(&|program| program != "apptainer").len(), 4);
-        assert_eq!(keys(&|_| false), ["bare", "kernel", "fuse"]);
+        assert_eq!(keys(&|program| program != "apptainer").len(), 5);
+        assert_eq!(keys(&|_| false), ["bare", "kernel", "fuse", "staged"]);
         assert_eq!(shell(|program| program != "apptainer").len(), 4);
     }
 

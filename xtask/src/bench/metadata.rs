@@ -4,7 +4,7 @@
 
 use anyhow::{Result, bail};
 
-use super::candidates::{self, APPTAINER, BARE, Candidate, FUSE, KERNEL, MODULES};
+use super::candidates::{self, APPTAINER, BARE, Candidate, FUSE, KERNEL, MODULES, STAGED};
 use super::report::{Section, Target};
 use super::script::Plan;
 use super::stats::{Spread, number};
@@ -174,6 +174,12 @@ fn section(candidates: &[Candidate], runs: &Runs, method: &str) -> Section {
             KERNEL_LIMIT,
             "kernel mount: ≤ 1.10 × host directory",
         ),
+        (
+            STAGED,
+            BARE,
+            KERNEL_LIMIT,
+            "staged copy: ≤ 1.10 × host directory",
+        ),
         (FUSE, APPTAINER, FUSE_LIMIT, "FUSE: ≤ 1.05 × Apptainer's"),
     ] {
         // Where a peer is not installed, nothing is promised about it.
@@ -233,6 +239,7 @@ mod tests {
             &[
                 output("bare", 100_000, 7),
                 output("kernel", 109_000, 7),
+                output("staged", 108_000, 7),
                 output("fuse", 500_000, 7),
                 output("apptainer", 400_000, 7),
                 "sample 1 squashfs 1 1 900\nsaid ch-run: no\n".to_owned(),
@@ -244,7 +251,7 @@ mod tests {
         assert_eq!(same_entries(&all, &runs).unwrap(), 7);
         let found = section(&all, &runs, "");
         let met: Vec<bool> = found.targets.iter().map(|target| target.met).collect();
-        assert_eq!(met, [true, true, true, false, false, false]);
+        assert_eq!(met, [[true; 3], [true; 3], [false; 3]].concat());
         assert_eq!(found.targets.last().unwrap().seen, "1.25 ×");
         let table = found.tables.first().unwrap().1.to_string();
         assert!(table.contains("109 ×1.09"), "{table}");
@@ -255,7 +262,7 @@ mod tests {
     fn without_apptainer_nothing_is_compared_with_it() {
         let all = candidates::steps_in(MODULES, "true", |_| false);
         let found = section(&all, &Runs::default(), "");
-        assert_eq!(found.targets.len(), 3);
+        assert_eq!(found.targets.len(), 6);
         assert!(found.targets.iter().all(|target| !target.met));
     }
 
