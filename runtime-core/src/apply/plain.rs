@@ -15,9 +15,9 @@ use super::image::IMAGE;
 use super::{ApplyError, FileAccess, step};
 
 /// Directories of every root file system that are small, or are covered anyway.
-const LEFT: [&[u8]; 15] = [
-    b".", b"..", b"boot", b"dev", b"etc", b"home", b"media", b"mnt", b"proc", b"root", b"run",
-    b"srv", b"sys", b"tmp", b"var",
+const LEFT: [&[u8]; 13] = [
+    b"boot", b"dev", b"etc", b"home", b"media", b"mnt", b"proc", b"root", b"run", b"srv", b"sys",
+    b"tmp", b"var",
 ];
 
 /// More top directories than this get no special treatment.
@@ -67,7 +67,10 @@ fn open_plain(
     entries
         .take(MOST + LEFT.len())
         .map_while(Result::ok)
-        .filter(|entry| !LEFT.contains(&entry.file_name().to_bytes()))
+        .filter(|entry| {
+            let name = entry.file_name().to_bytes();
+            !name.starts_with(b".") && !LEFT.contains(&name)
+        })
         .filter(|entry| open_below(skeleton, entry.file_name()).is_err())
         .filter_map(|entry| {
             let name = entry.file_name().to_owned();
