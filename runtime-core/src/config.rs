@@ -89,7 +89,10 @@ pub struct SiteConfig {
 pub struct Fuse {
     /// The program that serves squashfs on a `/dev/fuse` descriptor.
     pub server: PathBuf,
-    /// The account that it runs as: a system account of the node, or `job` for the
+    /// The program that serves ext3 overlays of images that are not trusted, from
+    /// e2fsprogs 1.47.1 on, with libfuse 3. Without it such images do not run.
+    pub ext_server: PathBuf,
+    /// The account that they run as: a system account of the node, or `job` for the
     /// job's user.
     pub user: String,
 }
@@ -103,6 +106,7 @@ impl Default for Fuse {
     fn default() -> Self {
         Self {
             server: PathBuf::from("/usr/bin/squashfuse_ll"),
+            ext_server: PathBuf::from("/usr/bin/fuse2fs"),
             user: "oarlock".to_owned(),
         }
     }
@@ -221,6 +225,8 @@ impl SiteConfig {
         }
         HostPath::new(&self.fuse.server)
             .map_err(|error| wrong("fuse.server", error.to_string()))?;
+        HostPath::new(&self.fuse.ext_server)
+            .map_err(|error| wrong("fuse.ext_server", error.to_string()))?;
         if matches!(self.fuse.user.as_str(), "" | "root") {
             let problem = "give a system account without rights, or \"job\"".to_owned();
             return Err(wrong("fuse.user", problem));

@@ -21,6 +21,7 @@ use rustix::fs::{Access, Mode, OFlags};
 use super::filesystem::Filesystem;
 use super::{ApplyError, FileAccess, step};
 use crate::config;
+use crate::image::layout::{FilesystemKind, Partition};
 use crate::request::Identity;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -97,11 +98,11 @@ impl Connection {
         self,
         fuse: &config::Fuse,
         image: BorrowedFd<'_>,
-        offset: u64,
+        part: Partition,
         access: &FileAccess,
         attached: Attached<'_>,
     ) -> Result<u32, ApplyError> {
-        let server = fuse.server.as_path();
+        let (server, options) = server(fuse, part.kind).ok_or(ApplyError::KernelOnly(part.kind))?;
         rustix::fs::access(server, Access::EXEC_OK).map_err(|e| ApplyError::NoServer {
             server: server.to_owned(),
             error: e.into(),
@@ -113,7 +114,7 @@ impl Connection {
             program.clone(),
             text(OsStr::new("-f")),
             text(OsStr::new("-o")),
-            text(OsStr::new(&format!("offset={offset}"))),
+            text(OsStr::new(&format!("{options}offset={}", part.offset))),
             text(OsStr::new(&format!("/proc/self/fd/{IMAGE_FD}"))),
             text(OsStr::new(&format!("/dev/fd/{FUSE_FD}"))),
         ];
@@ -135,6 +136,27 @@ impl Connection {
         )
         .map_err(step("starting the FUSE server"))
     }
+}
+
+/// The program that serves a file system, and the options that it is told.
+fn server(fuse: &config::Fuse, kind: FilesystemKind) -> Option<(&Path, &'static str)> {
+    match kind {
+        FilesystemKind::Squashfs => Some((&fuse.server, "")),
+        // Without its journal's last words, which would have to be written.
+        FilesystemKind::Ext3 => Some((&fuse.ext_server, "ro,norecovery,no_default_opts,")),
+        FilesystemKind::Erofs => None,
+    }
+}
+
+/// The file systems that can be served on this node. That of squashfs is expected
+/// everywhere, and its absence is an error that says so.
+#[must_use]
+pub fn served(fuse: &config::Fuse) -> Vec<FilesystemKind> {
+    let mut kinds = vec![FilesystemKind::Squashfs];
+    if rustix::fs::access(&fuse.ext_server, Access::EXEC_OK).is_ok() {
+        kinds.push(FilesystemKind::Ext3);
+    }
+    kinds
 }
 
 /// Who the server is.

@@ -48,7 +48,8 @@ pub(super) enum Layer {
     /// FUSE; what the server needs is kept while it is not started.
     Fuse {
         made: Detached,
-        pending: Option<(fuse::Connection, OwnedFd, u64)>,
+        kind: FilesystemKind,
+        pending: Option<(fuse::Connection, OwnedFd, Partition)>,
         server: Option<u32>,
     },
 }
@@ -74,7 +75,7 @@ impl ImageMount {
                 Ok(mount) => return Ok(mount),
                 // No loop device left, or a compression that this kernel was
                 // built without: the server can do it all the same.
-                Err(error) if layout.needs_kernel().is_none() => {
+                Err(error) if layout.needs_kernel(&fuse::served(&config.fuse)).is_none() => {
                     tracing::warn!(%error, "no kernel mount; serving the image by FUSE");
                 }
                 Err(error) => return Err(error),
@@ -110,7 +111,7 @@ impl ImageMount {
         access: &FileAccess,
         calls: Calls,
     ) -> Result<Layer, ApplyError> {
-        if part.kind != FilesystemKind::Squashfs {
+        if !fuse::served(&config.fuse).contains(&part.kind) {
             return Err(ApplyError::KernelOnly(part.kind));
         }
         let connection = fuse::Connection::open()?;
@@ -127,14 +128,16 @@ impl ImageMount {
         if matches!(made, Detached::ToMake(_)) {
             return Ok(Layer::Fuse {
                 made,
-                pending: Some((connection, image, part.offset)),
+                kind: part.kind,
+                pending: Some((connection, image, part)),
                 server: None,
             });
         }
         let fuse = &config.fuse;
-        let server = connection.serve(fuse, image.as_fd(), part.offset, access, Attached::No)?;
+        let server = connection.serve(fuse, image.as_fd(), part, access, Attached::No)?;
         Ok(Layer::Fuse {
             made,
+            kind: part.kind,
             pending: None,
             server: Some(server),
         })
@@ -262,9 +265,10 @@ impl Layer {
     /// Where in it lies what is laid over: Apptainer's ext3 overlays have an
     /// `upper` and a `work` directory, all else begins at its root.
     pub(super) fn contents(&self) -> &'static str {
-        match self {
-            Self::Kernel(shared) if shared.kind == FilesystemKind::Ext3 => "upper",
-            Self::Kernel(_) | Self::Fuse { .. } => "",
+        let (Self::Kernel(Shared { kind, .. }) | Self::Fuse { kind, .. }) = self;
+        match kind {
+            FilesystemKind::Ext3 => "upper",
+            FilesystemKind::Squashfs | FilesystemKind::Erofs => "",
         }
     }
 
@@ -281,11 +285,11 @@ impl Layer {
             Self::Fuse { made, pending, .. } => {
                 made.attach(target)?;
                 match pending {
-                    Some((connection, image, offset)) => connection
+                    Some((connection, image, part)) => connection
                         .serve(
                             &config.fuse,
                             image.as_fd(),
-                            offset,
+                            part,
                             access,
                             Attached::At(place),
                         )

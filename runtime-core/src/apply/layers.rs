@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::filesystem::{Calls, Detached, Filesystem};
-use super::image::{IMAGE, Layer};
+use super::image::{IMAGE, Layer, explain_lookup};
 use super::rootfs::{SCRATCH, make_directory};
 use super::{ApplyError, FileAccess, step};
 use crate::config::SiteConfig;
@@ -36,6 +36,9 @@ pub(super) fn attach(
         let place = Path::new(SCRATCH).join(&name);
         let top = place.join(layer.contents());
         layer.attach(point.as_fd(), &place, config, access)?;
+        // overlayfs takes over the mode that the root has when it is mounted, and a
+        // FUSE root has none before somebody has asked its server.
+        rustix::fs::stat(&top).map_err(|e| explain_lookup("looking at a layer", e.into()))?;
         lower.push(top.to_string_lossy().into_owned());
     }
     // overlayfs names the highest layer first, and reads them with the rights of

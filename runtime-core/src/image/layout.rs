@@ -74,12 +74,13 @@ impl FileLayout {
         std::iter::once(&self.root).chain(&self.overlays)
     }
 
-    /// The first file system that only the kernel can mount, if there is one.
+    /// The first file system that only the kernel can mount, if there is one;
+    /// `served` are those that this node has a FUSE server for.
     #[must_use]
-    pub fn needs_kernel(&self) -> Option<FilesystemKind> {
+    pub fn needs_kernel(&self, served: &[FilesystemKind]) -> Option<FilesystemKind> {
         self.partitions()
             .map(|part| part.kind)
-            .find(|kind| *kind != FilesystemKind::Squashfs)
+            .find(|kind| !served.contains(kind))
     }
 
     /// Whether every partition lies in a file of `length` bytes, and there are not

@@ -6,6 +6,7 @@
 
 use std::os::fd::AsFd;
 
+use crate::apply::fuse;
 use crate::config::{KernelMount, SiteConfig, Untrusted};
 use crate::image::keyring;
 use crate::image::layout::FilesystemKind;
@@ -92,8 +93,9 @@ pub(super) fn choose(
     let method = trust::method(images, layout, trusted);
     tracing::debug!(?method, ?doubt, IMAGE = %request.options.image, "trust");
     let wish = request.options.stage.unwrap_or(images.stage);
+    let needs_kernel = layout.needs_kernel(&fuse::served(&config.fuse));
     if method == Method::Fuse
-        && let Some(kind) = layout.needs_kernel()
+        && let Some(kind) = needs_kernel
         && (images.kernel_mount == KernelMount::Never || !images.kernel_filesystems.contains(&kind))
     {
         return Err(ChoiceError::KernelOnly(kind));
@@ -108,7 +110,7 @@ pub(super) fn choose(
     let wish = Wanting {
         required,
         waits: wish == Stage::Node,
-        needs_kernel: layout.needs_kernel().is_some(),
+        needs_kernel: needs_kernel.is_some(),
     };
     with_store(source, request, config, trusted, method, wish)
 }

@@ -30,7 +30,7 @@ const REFUSALS: [(&str, &str); 13] = [
     ("empty.sif", "the file is empty; copy it again"),
     (
         "text.sif",
-        "neither a SIF nor a squashfs file; give one of those or a directory",
+        "neither a SIF nor a squashfs file; give one of those, an EROFS file or a directory",
     ),
     (
         "pipe.sif",

@@ -26,16 +26,22 @@ fn an_overlay_that_apptainer_made(cluster: &Cluster) {
     let _image = cluster.change(
         "login",
         &format!(
-            "cd /root && rm -rf overlay overlay.img && mkdir -p overlay/upper overlay/work && echo 'from the overlay' >overlay/upper/upon && \
+            "export HOME=/root/overlay-home; cd /root && mkdir -p overlay-home && rm -rf overlay overlay.img && mkdir -p overlay/upper overlay/work && echo 'from the overlay' >overlay/upper/upon && \
              chmod 755 overlay/upper && cp {TINY_FUSE} overlaid.sif && \
              mke2fs -q -t ext3 -d overlay overlay.img 4m && \
              apptainer sif add --datatype 4 --partfs 2 --parttype 4 --partarch 2 --groupid 1 overlaid.sif overlay.img && \
              cp overlaid.sif /shared/images/tests/overlaid.sif && install -o alice overlaid.sif {OWN}"
         ),
-        format!("rm -rf /shared/images/tests/overlaid.sif {OWN} /root/overlay /root/overlay.img /root/overlaid.sif"),
+        format!("rm -rf /shared/images/tests/overlaid.sif {OWN} /root/overlay-home /root/overlay /root/overlay.img /root/overlaid.sif"),
     );
     cluster.alice(&run(TRUSTED)).says(SEEN);
-    // The kernel's ext3 meets nothing that a user wrote.
+    // The kernel's ext3 meets nothing that a user wrote: a FUSE server has it.
+    cluster.alice(&run(OWN)).says(SEEN);
+    let _missing = cluster.change(
+        "node1",
+        "mv /usr/bin/fuse2fs /usr/bin/fuse2fs.away",
+        "mv /usr/bin/fuse2fs.away /usr/bin/fuse2fs",
+    );
     cluster
         .alice(&format!("srun -w node1 --container-image={OWN} true"))
         .is_refused([format!(

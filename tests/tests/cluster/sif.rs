@@ -80,6 +80,7 @@ fn both_remove_objects(cluster: &Cluster) {
              diff <(apptainer sif list a.sif) <(apptainer sif list b.sif) && echo same\n\
              oarlock sif add --datatype 7 a.sif object >/dev/null; apptainer sif add --datatype 7 --filename object b.sif object\n\
              diff <(oarlock sif list a.sif) <(oarlock sif list b.sif) && echo same\n\
+             oarlock sif del 5 b.sif # an overlay partition that is none\n\
              apptainer -q exec a.sif /bin/cat /etc/oarlock-image 2>/dev/null | tail -n 1; oarlock exec b.sif cat /etc/oarlock-image",
             added()
         ),
