@@ -25,7 +25,7 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_TIMEOUT: u32 = 120;
 
 /// Nor longer than this for a copy: with what follows it, the plugin gives up after
-/// 300 seconds.
+/// 600 seconds.
 const MAX_STAGE_TIMEOUT: u32 = 150;
 
 /// Why the site's file cannot be used.

@@ -33,6 +33,20 @@ pub fn make(below: &Path) -> io::Result<PathBuf> {
 /// What the kernel said; `EPERM` where it belongs to another user, or others may
 /// write to it.
 pub fn make_private(place: &Path) -> io::Result<OwnedFd> {
+    let directory = make_owned(place)?;
+    let about = rustix::fs::fstat(&directory)?;
+    if about.st_mode & 0o077 != 0 {
+        rustix::fs::fchmod(&directory, Mode::RWXU)?;
+    }
+    Ok(directory)
+}
+
+/// Makes one directory that only root may enter; one that is there must be root's,
+/// and is left as it is: it may be somebody's mount point.
+///
+/// # Errors
+/// As [`make_private`].
+pub fn make_owned(place: &Path) -> io::Result<OwnedFd> {
     match rustix::fs::mkdir(place, Mode::RWXU) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
@@ -42,9 +56,6 @@ pub fn make_private(place: &Path) -> io::Result<OwnedFd> {
     let about = rustix::fs::fstat(&directory)?;
     if about.st_uid != rustix::process::geteuid().as_raw() || about.st_mode & 0o022 != 0 {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
-    }
-    if about.st_mode & 0o077 != 0 {
-        rustix::fs::fchmod(&directory, Mode::RWXU)?;
     }
     Ok(directory)
 }

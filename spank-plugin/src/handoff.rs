@@ -16,7 +16,7 @@ use crate::state::Places;
 
 /// A rank waits this long at the most: `oarlock-prepare` has bounds of its own
 /// and says which was met, unless the kernel holds it.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A killed server ends at once, unless the kernel holds it.
 const PATIENCE_WITH_SERVER: Duration = Duration::from_millis(500);

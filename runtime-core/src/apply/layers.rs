@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::image::{IMAGE, Layer, explain_lookup};
 use super::rootfs::{SCRATCH, make_directory};
@@ -34,10 +36,12 @@ pub(super) fn attach(
         let name = format!("layer{number}");
         let point = make_directory(scratch, &name)?;
         let place = Path::new(SCRATCH).join(&name);
-        let top = place.join(layer.contents());
+        let layer_contents = layer.contents();
+        let top = place.join(layer_contents);
         layer.attach(point.as_fd(), &place, config, access)?;
         // overlayfs takes over the mode that the root has when it is mounted, and a
         // FUSE root has none before somebody has asked its server.
+        check_directory(&place, layer_contents).map_err(step("looking at a layer"))?;
         rustix::fs::stat(&top).map_err(|e| explain_lookup("looking at a layer", e.into()))?;
         lower.push(top.to_string_lossy().into_owned());
     }
@@ -47,6 +51,18 @@ pub(super) fn attach(
     access
         .with(|| overlay(&lower.join(":"), calls)?.attach(target.as_fd()))
         .map_err(step("taking the user's rights to files"))?
+}
+
+/// A layer's contents are a directory of its own, and no link to somewhere else.
+fn check_directory(layer: &Path, contents: &str) -> std::io::Result<()> {
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let layer = crate::sys::mount::open_place(layer)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(&layer, contents, flags, Mode::empty(), below)?;
+    Ok(())
 }
 
 /// An overlay of directories, which cannot be written.

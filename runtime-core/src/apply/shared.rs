@@ -68,8 +68,7 @@ pub(super) fn mount(
     let (what, options) = match part.kind {
         FilesystemKind::Squashfs => ("the image by the kernel's squashfs", Vec::new()),
         FilesystemKind::Erofs => ("the image by the kernel's EROFS", Vec::new()),
-        // Read only, and so without its journal's last words.
-        FilesystemKind::Ext3 => ("the image's ext3 overlay", vec![("noload", None)]),
+        FilesystemKind::Ext3 => ("the image's ext3 overlay", ext3_options()),
     };
     let filesystem = Filesystem {
         what,
@@ -85,6 +84,12 @@ pub(super) fn mount(
         device,
         filesystem,
     })
+}
+
+/// Read only, and so without its journal's last words; and what the image says of
+/// errors (a panic, perhaps) is not asked.
+fn ext3_options() -> Vec<(&'static str, Option<String>)> {
+    vec![("noload", None), ("errors", Some("continue".to_owned()))]
 }
 
 /// The node's lock on finding devices; `None`, with a word in the journal, where it

@@ -199,7 +199,10 @@ fn read_sif(file: &File) -> Result<(FileLayout, Vec<OsString>), LayoutError> {
     };
     Superblock::read(file, root.offset, root.size)?;
     let mut overlays = Vec::new();
-    for descriptor in parsed.overlays() {
+    // By number, which signatures cover, and not by place in the table.
+    let mut descriptors: Vec<_> = parsed.overlays().collect();
+    descriptors.sort_by_key(|descriptor| descriptor.id);
+    for descriptor in descriptors {
         overlays.push(overlay(file, descriptor)?);
     }
     if overlays.len() > MAX_OVERLAYS {

@@ -28,6 +28,11 @@ pub enum Denial {
         /// What the site allows.
         allowed: Vec<String>,
     },
+    /// What is said of it is a user's word.
+    #[error(
+        "not allowed here: it lies on a file system that a user mounted (FUSE), whose paths and owners images.allow_paths and images.allow_owners cannot rely on"
+    )]
+    UsersMount,
     /// It comes from somewhere else.
     #[error(
         "not allowed here: images.allow_registries allows only {}", .allowed.join(", ")
@@ -80,6 +85,12 @@ pub fn allows_file(
         });
     }
     Ok(())
+}
+
+/// Whether the site has rules that rely on what a file system says of a file.
+#[must_use]
+pub fn has_rules_of_files(images: &Images) -> bool {
+    !images.allow_paths.is_empty() || !images.allow_owners.is_empty()
 }
 
 /// Whether an image of this registry may run: `ghcr.io` allows the host,

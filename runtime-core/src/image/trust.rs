@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -99,6 +99,32 @@ fn examine(image: BorrowedFd<'_>) -> io::Result<Option<Doubt>> {
         return Ok(Some(Doubt::Moved));
     }
     Ok(owner_or_mode(&file))
+}
+
+/// Whether a file lies on a FUSE file system that others than root mounted, or that
+/// is no longer mounted anywhere.
+///
+/// # Errors
+/// What the kernel said.
+pub fn is_users_own_mount(file: BorrowedFd<'_>) -> io::Result<bool> {
+    if !is_fuse(file)? {
+        return Ok(false);
+    }
+    let about = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let about = std::fs::read_to_string(about)?;
+    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let id = id.map(str::trim).unwrap_or_default();
+    // proc(5): the mount's number is the first field, the file system's own options
+    // are the last.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let of_root = mounts.lines().any(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        fields.first() == Some(&id)
+            && fields
+                .last()
+                .is_some_and(|options| options.split(',').any(|option| option == "user_id=0"))
+    });
+    Ok(!of_root)
 }
 
 /// FUSE may be mounted by users (fusermount3), who then make up owners and modes.

@@ -80,6 +80,9 @@ pub(super) fn choose(
     let images = &config.images;
     let about = rustix::fs::fstat(&source.fd).map_err(std::io::Error::from)?;
     policy::allows_file(images, &source.path, about.st_uid, &policy::uid_of)?;
+    if policy::has_rules_of_files(images) && trust::is_users_own_mount(source.fd.as_fd())? {
+        return Err(Denial::UsersMount.into());
+    }
     let doubt = trust::doubt(source.fd.as_fd());
     let trusted = doubt.is_none();
     let required = policy::must_be_signed(images, trusted);
@@ -200,7 +203,11 @@ fn from_copy(
         KernelMount::Trusted => record.may_be_mounted(&config.images, keyring),
     };
     let Some(layout) = record.check.layout.filter(|l| l.fits(record.size)) else {
-        return Ok(run(source, method));
+        return if wanting.required {
+            Err(unsigned(config, "its copy holds no image").into())
+        } else {
+            Ok(run(source, method))
+        };
     };
     let copy = Source::new(object.file, Layout::File(layout))?;
     Ok(if by_kernel {

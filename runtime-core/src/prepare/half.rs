@@ -53,6 +53,11 @@ pub enum HalfError {
     /// It ended without a word, or its word was nonsense.
     #[error("image {0}: the process that opens it ended unexpectedly; see the node's journal")]
     Died(ImageName),
+    /// Root must not look at the file.
+    #[error(
+        "the image lies on a file system that a user mounted for himself (FUSE), and root cannot look at it; copy it to another one"
+    )]
+    Unseen,
     /// The step ended meanwhile.
     #[error("the step ended before its image was opened")]
     Unwanted,
@@ -212,7 +217,11 @@ fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
     let home = HostPath::new(OsStr::from_bytes(&words.home)).ok();
     let mut fds = message.fds.into_iter();
     let (fd, known) = (fds.next()?, fds.next()?);
-    let about = rustix::fs::fstat(&fd).ok()?;
+    let about = match rustix::fs::fstat(&fd) {
+        Ok(about) => about,
+        // A FUSE file system of a user's shows itself to nobody else.
+        Err(_) => return Some(Err(HalfError::Unseen)),
+    };
     let length = u64::try_from(about.st_size).ok()?;
     let is_as_said = match (FileType::from_raw_mode(about.st_mode), &words.layout) {
         (FileType::RegularFile, Layout::File(layout)) => layout.fits(length),

@@ -26,9 +26,11 @@ use crate::config::{ConfigError, SiteConfig};
 use crate::image::policy;
 use crate::image::source::Source;
 use crate::image::trust::Method;
+use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{NodeFacts, mounts};
 use crate::request::{ImageName, Request, RequestError};
+use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc};
 
 /// Why no container was made: one line for the user.
@@ -205,7 +207,8 @@ impl Node<'_> {
     /// What belongs to the task's control groups goes there, now that the task is
     /// in its own: the FUSE server, and the image's scripts, which are run only
     /// now. The task waits for its answer, so its process id is its own.
-    pub(super) fn join_task(&self, built: &Built, task: u32) -> Result<(), Failure> {
+    pub(super) fn join_task(&self, built: &Built, task: u32) -> Result<Option<Groups>, Failure> {
+        let groups = Groups::of(task).ok();
         for server in &built.servers {
             if let Err(error) = sys::cgroup::join(task, *server) {
                 tracing::warn!(%error, "the FUSE server is left outside the task's control groups");
@@ -217,22 +220,30 @@ impl Node<'_> {
             scripts::run_scripts(from, &built.container.changes, self.request, &access)
                 .map_err(|error| self.failed(error))?;
         }
-        Ok(())
+        Ok(groups)
     }
 
     /// For the steps after this one: keeps the image mounted for the job, and
     /// begins its copy. Nothing of it can fail this step.
-    pub(super) fn look_ahead(&self, built: &Built, task: u32) {
+    pub(super) fn look_ahead(&self, built: &Built, groups: Option<&Groups>) {
+        if ipc::is_hung_up(self.socket.as_fd()) {
+            return;
+        }
         if self.request.job != 0 {
             for keepable in &built.keepable {
                 if let Err(error) = keepable.keep(self.request.job, self.calls) {
                     tracing::warn!(%error, "the image is not kept for the job's next step");
                 }
             }
+            // The step has ended meanwhile, and perhaps the job's epilog is over.
+            if ipc::is_hung_up(self.socket.as_fd()) {
+                let _ = kept::release(Whose::Job(self.request.job));
+                return;
+            }
         }
-        if let Some((source, wish)) = &built.behind {
+        if let (Some((source, wish)), Some(groups)) = (&built.behind, groups) {
             let image = &self.request.options.image;
-            match staging::stage_behind(source, wish, image, task, self.config) {
+            match staging::stage_behind(source, wish, image, groups, self.config) {
                 Ok(helper) => leave_to_slurmstepd(self.socket.as_fd(), helper),
                 Err(error) => tracing::warn!(%error, "no copy is made for later steps"),
             }

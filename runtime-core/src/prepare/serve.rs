@@ -98,7 +98,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         Made::Waits(waiting) => node.stage_and_build(*waiting, &namespace, &start, task)?,
     };
     build = build.max(begun.elapsed());
-    node.join_task(&built, task)?;
+    let groups = node.join_task(&built, task)?;
     let times = Times {
         image: micros(image),
         build: micros(build),
@@ -112,7 +112,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     );
     give(socket, request.ranks, &built, times);
     // The ranks are on their way: what follows is for the steps after this one.
-    node.look_ahead(&built, task);
+    node.look_ahead(&built, groups.as_ref());
     Ok(())
 }
 
@@ -169,11 +169,14 @@ fn give(socket: &OwnedFd, ranks: u32, built: &Built, times: Times) {
     }
 }
 
-/// Puts a helper's pidfd behind the answers: slurmstepd ends it with the step.
+/// Puts a helper's pidfd behind the answers: slurmstepd ends it with the step. Where
+/// it has ended that already, the helper is ended here.
 pub(super) fn leave_to_slurmstepd(socket: BorrowedFd<'_>, helper: u32) {
     if let Ok(helper) = sys::process::pidfd_of(helper) {
         let message = protocol::server_message();
-        let _ = ipc::send(socket, &message, &[helper.as_fd()]);
+        if ipc::send(socket, &message, &[helper.as_fd()]).is_err() {
+            let _ = sys::process::kill(helper.as_fd());
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use super::choose::Wish;
 use crate::config::SiteConfig;
 use crate::image::keyring;
 use crate::request::ImageName;
-use crate::store::{Key, Record, Stop, Store, StoreError};
+use crate::store::{Copied, Digest, Key, Record, Stop, Store, StoreError};
 use crate::sys;
+use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
 
 /// How often a waiting user hears how far the copy is.
@@ -125,8 +126,8 @@ pub(super) fn stage_first(
     }
 }
 
-/// Makes the copy beside the running step, at idle priority, in the control groups
-/// of `task`. Returns the process id; who ends the step ends it, and the next step
+/// Makes the copy beside the running step, at idle priority, in these control
+/// groups. Returns the process id; who ends the step ends it, and the next step
 /// goes on with what was copied.
 ///
 /// # Errors
@@ -135,7 +136,7 @@ pub(super) fn stage_behind(
     source: &OwnedFd,
     wish: &Wish,
     image: &ImageName,
-    task: u32,
+    groups: &Groups,
     config: &SiteConfig,
 ) -> io::Result<u32> {
     sys::process::fork_orphan(
@@ -144,7 +145,10 @@ pub(super) fn stage_behind(
             sys::process::reset_signals();
             let _ = rustix::process::setsid();
             sys::process::close_all_but_the_log_and(&[source.as_fd()]);
-            let _ = sys::cgroup::join(task, std::process::id());
+            // A copy that the job does not pay for is not made.
+            if groups.join(std::process::id()).is_err() {
+                return 1;
+            }
             if let Err(error) = sys::idle::give_way() {
                 tracing::debug!(%error, "copying at ordinary priority");
             }
@@ -206,10 +210,33 @@ fn make(
     let Some(copied) = copied else {
         return Ok(());
     };
+    let digest = match settle(&store, &copied, wish, config, &keyring, begun, say) {
+        Ok(digest) => digest,
+        Err(error) => {
+            // A copy that nobody can vouch for is not gone on with.
+            if let Err(error) = store.discard(&copied) {
+                tracing::warn!(%error, "removing a copy");
+            }
+            return Err(error);
+        }
+    };
+    point(key, source, &digest)
+}
+
+/// Finds out what is in a finished copy, and puts it in its place.
+fn settle(
+    store: &Store,
+    copied: &Copied,
+    wish: &Wish,
+    config: &SiteConfig,
+    keyring: &str,
+    begun: Instant,
+    say: &mut dyn FnMut(&str),
+) -> Result<Digest, StagingError> {
     let digest = copied.digest().map_err(step("reading the copy"))?;
     let known = store
         .record(&digest)
-        .filter(|record| record.is_current(&config.images, &keyring))
+        .filter(|record| record.is_current(&config.images, keyring))
         .filter(|record| record.trusted || !wish.trusted);
     let record = match known {
         Some(record) => record,
@@ -222,30 +249,26 @@ fn make(
                 tracing::info!(%digest, reason, "the copy is not well-formed: FUSE serves the image");
             }
             let record = Record {
-                size: key.size,
+                size: wish.key.size,
                 trusted: wish.trusted,
-                keyring: keyring.clone(),
+                keyring: keyring.to_owned(),
                 check,
             };
             store.note(&digest, &record)?;
             record
         }
     };
-    if !wish.kept && !record.may_be_mounted(&config.images, &keyring) {
-        store.discard(&copied)?;
-        return point(key, source, &digest);
+    if !wish.kept && !record.may_be_mounted(&config.images, keyring) {
+        store.discard(copied)?;
+    } else {
+        store.publish(copied, &digest)?;
     }
-    store.publish(&copied, &digest)?;
-    point(key, source, &digest)
+    Ok(digest)
 }
 
 /// The index says which copy is this file's, once a further change of the file
 /// would show.
-fn point(
-    key: &Key,
-    source: BorrowedFd<'_>,
-    digest: &crate::store::Digest,
-) -> Result<(), StagingError> {
+fn point(key: &Key, source: BorrowedFd<'_>, digest: &Digest) -> Result<(), StagingError> {
     std::thread::sleep(key.unsettled());
     let failed = step("noting the copy in the index");
     if Key::of(source, key.uid()).map_err(&failed)? != *key {

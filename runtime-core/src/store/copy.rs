@@ -20,6 +20,13 @@ use crate::sys;
 /// So much is copied between two looks at whether to stop.
 const CHUNK: usize = 8 << 20;
 
+/// Looking for room takes no longer.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// So much is given to the disk at a time, so that the end is not one long wait
+/// that nothing can interrupt, in bytes.
+const WRITE_OUT: u64 = 64 << 20;
+
 /// A copy that is being made.
 #[derive(Debug)]
 pub struct Copying<'a> {
@@ -55,12 +62,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::NoRoom`], [`StoreError::Step`].
     pub fn begin(&self, key: &Key, patience: Duration) -> Result<Copying<'_>, StoreError> {
+        // While somebody looks for room, nobody else begins.
+        let room = self.room_lock()?;
         let path = self.path.join(PARTIAL).join(key.file_name());
         let failed = self.failed("making a file for the copy");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| failed(e.into()))?;
-        if !sys::lock::exclusive(&file, patience).map_err(&failed)? {
+        if !sys::lock::exclusive(&file, Duration::ZERO).map_err(&failed)? {
+            drop(room);
+            // Whoever has it is waited for, so that the caller may look again.
+            let _ = sys::lock::exclusive(&file, patience);
             return Err(StoreError::Busy);
         }
         // Whoever had the lock before may have finished, and moved the file away.
@@ -75,13 +87,26 @@ impl Store {
             path,
             file: file.into(),
         };
-        let have = copying.file.metadata().map_err(&failed)?.len();
-        match self.make_room(key.size.saturating_sub(have)) {
+        match self.make_room(key, &copying.path) {
             Ok(()) => Ok(copying),
             Err(error) => {
                 copying.give_up();
                 Err(error)
             }
+        }
+    }
+}
+
+impl Store {
+    fn room_lock(&self) -> Result<OwnedFd, StoreError> {
+        let failed = self.failed("taking its lock");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(self.path.join("lock"), flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| failed(e.into()))?;
+        if sys::lock::exclusive(&file, ROOM_PATIENCE).map_err(&failed)? {
+            Ok(file)
+        } else {
+            Err(failed(io::ErrorKind::TimedOut.into()))
         }
     }
 }
@@ -132,9 +157,14 @@ impl<'a> Copying<'a> {
             have = self.file.metadata()?.len();
         }
         let mut by_kernel = true;
+        let mut written = have;
         while have < size {
             if report(have) == Stop::Yes {
                 return Ok(false);
+            }
+            if have - written >= WRITE_OUT {
+                sys::file::write_out(self.file.as_fd(), written, have - written)?;
+                written = have;
             }
             let want = usize::try_from(size - have).map_or(CHUNK, |rest| rest.min(CHUNK));
             let (mut from, mut to) = (have, have);

@@ -50,6 +50,23 @@ impl std::fmt::Display for Digest {
     }
 }
 
+/// A name of this boot: device numbers mean nothing in another one.
+pub(super) fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = id
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(12)
+        .collect();
+    format!("boot{digits}")
+}
+
+/// The whole length of a copy that is being made, from its file's name.
+pub(super) fn size_in_name(name: &str) -> Option<u64> {
+    // boot, uid, device, inode, size …
+    u64::from_str_radix(name.split('-').nth(4)?, 16).ok()
+}
+
 /// A file, as one user opened it, in one state: the same key means the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -101,9 +118,9 @@ impl Key {
         self.uid
     }
 
-    /// A file name for it.
+    /// A file name for a copy that is being made.
     pub(super) fn file_name(&self) -> String {
-        format!("{}-{}", self.uid, self.state)
+        format!("{}-{}-{}", boot(), self.uid, self.state)
     }
 
     fn index(&self) -> PathBuf {

@@ -20,14 +20,15 @@ mod room;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::config;
-use crate::runtime_directory::make_private;
+use crate::runtime_directory::{self, make_private};
 use crate::sys;
 
-pub use copy::{Copying, Stop};
+pub use copy::{Copied, Copying, Stop};
 pub use key::{Digest, Key};
 pub use record::{Check, RULES, Record};
 
@@ -108,7 +109,7 @@ impl Store {
         if let Some(above) = self.path.parent() {
             std::fs::create_dir_all(above)?;
         }
-        make_private(&self.path)?;
+        runtime_directory::make_owned(&self.path)?;
         for name in [OBJECTS, RECORDS, PARTIAL] {
             make_private(&self.path.join(name))?;
         }
@@ -157,15 +158,10 @@ impl Store {
             && about.st_mode & 0o222 == 0
             && u64::try_from(about.st_size) == Ok(record.size);
         whole.then_some(())?;
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: rustix::fs::UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        let _ = rustix::fs::futimens(&file, &times);
+        // At the record, and not at the copy: by its times its mounts are found
+        // again.
+        let used = std::fs::File::open(self.record_path(digest));
+        let _ = used.and_then(|record| record.set_modified(SystemTime::now()));
         Some(Object {
             file,
             digest: digest.clone(),

@@ -1,16 +1,17 @@
 //! Keeping the store within its bound: what was used longest ago goes first.
 //!
-//! A copy that some mount holds is passed over, its removal would free nothing.
+//! A copy that is being made counts with its whole length, so that several at once
+//! cannot take more than there is. One that nobody is at goes before any finished
+//! copy. A copy that some mount holds is passed over, its removal would free
+//! nothing.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use std::os::unix::fs::MetadataExt;
-
-use super::{Digest, OBJECTS, PARTIAL, RECORDS, Store, StoreError};
+use super::{Digest, Key, OBJECTS, PARTIAL, RECORDS, Store, StoreError, key};
 use crate::config::Size;
 use crate::runtime_directory;
 use crate::sys;
@@ -24,73 +25,103 @@ const STALE_RECORD: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A file of the store.
 struct Entry {
     path: PathBuf,
-    name: OsString,
     used: SystemTime,
+    /// What it takes of the disk, in bytes.
     bytes: u64,
     id: (u64, u64),
 }
 
+/// What the store holds.
+struct Held {
+    /// Bytes that count against the bound.
+    bytes: u64,
+    /// Bytes that copies under way have still to write.
+    coming: u64,
+    /// What may go, the first to go first.
+    removable: Vec<Entry>,
+}
+
 impl Store {
-    /// Removes old copies until `needed` bytes fit.
+    /// Removes what is needed least until the copy of `key`, whose file is there
+    /// and locked, fits.
     ///
     /// # Errors
-    /// [`StoreError::NoRoom`], [`StoreError::Step`].
-    pub fn make_room(&self, needed: u64) -> Result<(), StoreError> {
+    /// [`StoreError::NoRoom`], before anything is removed; [`StoreError::Step`].
+    pub(super) fn make_room(&self, key: &Key, own: &Path) -> Result<(), StoreError> {
         let failed = self.failed("looking what it holds");
         self.remove_stale().map_err(&failed)?;
-        let (bound, mut free) = self.bound().map_err(&failed)?;
-        let mut objects = self.entries(OBJECTS).map_err(&failed)?;
-        let partial: u64 = self
-            .entries(PARTIAL)
-            .map_err(&failed)?
-            .iter()
-            .map(|entry| entry.bytes)
-            .sum();
-        let mut held = objects.iter().map(|entry| entry.bytes).sum::<u64>() + partial;
-        let fits = |held: u64, free: u64| held.saturating_add(needed) <= bound && needed <= free;
-        if fits(held, free) {
-            return Ok(());
-        }
-        let in_use: HashSet<_> = sys::loopdev::held_files().into_iter().collect();
-        objects.retain(|entry| !in_use.contains(&entry.id));
-        objects.sort_by_key(|entry| entry.used);
+        let (bound, free) = self.bound().map_err(&failed)?;
+        let held = self.held(own).map_err(&failed)?;
+        let missing = |freed: u64| {
+            held.bytes.saturating_sub(freed) > bound || held.coming > free.saturating_add(freed)
+        };
         // What cannot fit anyway must not cost others their copies.
-        let unused: u64 = objects.iter().map(|entry| entry.bytes).sum();
-        if !fits(held.saturating_sub(unused), free.saturating_add(unused)) {
-            return Err(self.no_room(needed));
+        let all: u64 = held.removable.iter().map(|entry| entry.bytes).sum();
+        if missing(all) {
+            return Err(self.no_room(key.size));
         }
-        for entry in objects {
-            match std::fs::remove_file(&entry.path) {
-                Ok(()) => {
-                    tracing::info!(copy = %entry.name.to_string_lossy(), bytes = entry.bytes, "removed from the store to make room");
-                    held = held.saturating_sub(entry.bytes);
-                    free = free.saturating_add(entry.bytes);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, path = %entry.path.display(), "removing a copy")
-                }
+        let mut freed = 0;
+        for entry in &held.removable {
+            if !missing(freed) {
+                break;
             }
-            if fits(held, free) {
-                return Ok(());
-            }
+            remove(&entry.path).map_err(&failed)?;
+            tracing::info!(path = %entry.path.display(), bytes = entry.bytes, "removed to make room");
+            freed += entry.bytes;
         }
-        Err(self.no_room(needed))
+        Ok(())
     }
 
-    /// Removes what nobody uses: all copies that no mount holds with `everything`,
-    /// else only what was left unfinished long ago. How many bytes went.
+    fn held(&self, own: &Path) -> io::Result<Held> {
+        let (mut bytes, mut coming) = (0, 0);
+        let mut idle = Vec::new();
+        for entry in self.entries(PARTIAL)? {
+            if entry.path != own && is_idle(&entry.path) {
+                bytes += entry.bytes;
+                idle.push(entry);
+            } else {
+                let name = entry.path.file_name().and_then(|name| name.to_str());
+                let whole = name.and_then(key::size_in_name).unwrap_or(entry.bytes);
+                bytes += whole.max(entry.bytes);
+                coming += whole.saturating_sub(entry.bytes);
+            }
+        }
+        idle.sort_by_key(|entry| entry.used);
+        let mut objects = self.entries(OBJECTS)?;
+        bytes += objects.iter().map(|entry| entry.bytes).sum::<u64>();
+        let in_use: HashSet<_> = sys::loopdev::held_files().into_iter().collect();
+        objects.retain(|entry| !in_use.contains(&entry.id));
+        objects.sort_by_key(|entry| self.last_use(entry));
+        Ok(Held {
+            bytes,
+            coming,
+            removable: idle.into_iter().chain(objects).collect(),
+        })
+    }
+
+    /// A use is noted at the record: the copy's own times tell its mounts apart.
+    fn last_use(&self, object: &Entry) -> SystemTime {
+        object
+            .path
+            .file_name()
+            .and_then(|name| Digest::parse(name.to_str()?))
+            .and_then(|digest| std::fs::metadata(self.record_path(&digest)).ok())
+            .and_then(|about| about.modified().ok())
+            .unwrap_or(object.used)
+    }
+
+    /// Removes what nobody uses: all copies that no mount holds and all that nobody
+    /// is making with `everything`, else only what was left unfinished long ago.
+    /// How many bytes went.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn clean(&self, everything: bool) -> io::Result<u64> {
         let mut gone = self.remove_stale()?;
         if everything {
-            let in_use: HashSet<_> = sys::loopdev::held_files().into_iter().collect();
-            for entry in self.entries(OBJECTS)? {
-                if !in_use.contains(&entry.id) {
-                    std::fs::remove_file(&entry.path)?;
-                    gone += entry.bytes;
-                }
+            for entry in self.held(Path::new(""))?.removable {
+                remove(&entry.path)?;
+                gone += entry.bytes;
             }
             // What was known of files goes too; it is found out again.
             match std::fs::remove_dir_all(runtime_directory::path("index")) {
@@ -108,12 +139,13 @@ impl Store {
                 .duration_since(entry.used)
                 .is_ok_and(|passed| passed > age)
         };
+        let boot = key::boot();
         for entry in self.entries(PARTIAL)? {
-            // Who still copies holds a lock.
-            let idle = std::fs::File::open(&entry.path)
-                .and_then(|file| sys::lock::exclusive(&file, Duration::ZERO));
-            if is_older(&entry, STALE) && matches!(idle, Ok(true)) {
-                std::fs::remove_file(&entry.path)?;
+            let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
+            // After a crash nobody knows which of its bytes reached the disk.
+            let of_this_boot = name.starts_with(&boot);
+            if (!of_this_boot || is_older(&entry, STALE)) && is_idle(&entry.path) {
+                remove(&entry.path)?;
                 gone += entry.bytes;
             }
         }
@@ -124,7 +156,7 @@ impl Store {
                 .and_then(|stem| Digest::parse(stem.to_str()?))
                 .is_some_and(|digest| self.object_path(&digest).exists());
             if !object && is_older(&entry, STALE_RECORD) {
-                std::fs::remove_file(&entry.path)?;
+                remove(&entry.path)?;
             }
         }
         Ok(gone)
@@ -164,12 +196,26 @@ impl Store {
             };
             list.push(Entry {
                 path: entry.path(),
-                name: entry.file_name(),
                 used: about.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                 bytes: about.blocks() * 512,
                 id: (about.dev(), about.ino()),
             });
         }
         Ok(list)
+    }
+}
+
+/// Who copies holds a lock.
+fn is_idle(path: &Path) -> bool {
+    std::fs::File::open(path)
+        .and_then(|file| sys::lock::exclusive(&file, Duration::ZERO))
+        .unwrap_or(false)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        // Another step was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -171,3 +171,83 @@ fn others_directories_are_no_store() {
     };
     assert!(Store::open(&config).is_err());
 }
+
+fn sparse(dir: &std::path::Path, name: &str, bytes: u64) -> (File, Key) {
+    let file = File::create(dir.join(name)).unwrap();
+    file.set_len(bytes).unwrap();
+    let file = File::open(dir.join(name)).unwrap();
+    let key = Key::of(file.as_fd(), 7).unwrap();
+    (file, key)
+}
+
+#[test]
+fn copies_under_way_count_with_their_whole_length() {
+    let (dir, store) = store(Size::Bytes(10 << 20));
+    let (_one, one) = sparse(dir.path(), "a", 9 << 20);
+    let (_two, two) = sparse(dir.path(), "b", 9 << 20);
+    let copying = store.begin(&one, Duration::ZERO).unwrap();
+    assert!(matches!(
+        store.begin(&two, Duration::ZERO),
+        Err(StoreError::NoRoom { .. })
+    ));
+    drop(copying);
+    // Nobody is at the first one any more: it goes.
+    assert!(store.begin(&two, Duration::ZERO).is_ok());
+}
+
+#[test]
+fn what_cannot_fit_costs_nobody_a_copy() {
+    let (dir, store) = store(Size::Bytes(1 << 20));
+    let digest = copy_in(&store, &image(dir.path(), "a", b"abc"))
+        .unwrap()
+        .unwrap();
+    let (_big, big) = sparse(dir.path(), "b", 1 << 40);
+    assert!(matches!(
+        store.begin(&big, Duration::ZERO),
+        Err(StoreError::NoRoom { .. })
+    ));
+    assert!(store.object(&digest).is_some());
+}
+
+#[test]
+fn a_use_does_not_change_the_copy() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, store) = store(Size::Bytes(1 << 20));
+    let digest = copy_in(&store, &image(dir.path(), "a", b"abc"))
+        .unwrap()
+        .unwrap();
+    let times = || {
+        let about = std::fs::metadata(store.object_path(&digest)).unwrap();
+        (about.mtime_nsec(), about.ctime(), about.ctime_nsec())
+    };
+    let before = times();
+    std::thread::sleep(Duration::from_millis(15));
+    assert!(store.object(&digest).is_some());
+    assert_eq!(times(), before);
+}
+
+#[test]
+fn a_copy_of_another_boot_is_not_gone_on_with() {
+    let (dir, store) = store(Size::Bytes(1 << 20));
+    let left = store.path.join(PARTIAL).join("boot000-7-1-1-3-0.0-0.0");
+    std::fs::write(&left, b"ab").unwrap();
+    copy_in(&store, &image(dir.path(), "a", b"abc")).unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_directory_that_is_there_keeps_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let config = config::Store {
+        path: path.clone(),
+        size: Size::Percent(1),
+        timeout: 10,
+    };
+    Store::open(&config).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&path) & 0o777, 0o755);
+    assert_eq!(mode(&path.join(OBJECTS)) & 0o777, 0o700);
+}

@@ -22,17 +22,53 @@ struct Hierarchy {
 /// # Errors
 /// Where the task's groups cannot be read, as when it has ended.
 pub fn join(task: u32, helper: u32) -> io::Result<()> {
-    let groups = std::fs::read_to_string(format!("/proc/{task}/cgroup"))?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    for (hierarchy, group) in pairs(&hierarchies(&mounts), &groups) {
-        let procs = hierarchy
-            .join(group.trim_start_matches('/'))
-            .join("cgroup.procs");
-        if let Err(error) = write_existing(&procs, &helper.to_string()) {
-            tracing::debug!(group = %procs.display(), %error, "helper left outside");
-        }
-    }
+    // The helper is somewhere in any case; where the groups are gone, its step is.
+    let _ = Groups::of(task)?.join(helper);
     Ok(())
+}
+
+/// The groups that a task was in, for helpers that join them later, when its number
+/// may be another's.
+#[derive(Debug)]
+pub struct Groups(Vec<PathBuf>);
+
+impl Groups {
+    /// The groups of a running task.
+    ///
+    /// # Errors
+    /// Where they cannot be read, as when it has ended.
+    pub fn of(task: u32) -> io::Result<Self> {
+        let groups = std::fs::read_to_string(format!("/proc/{task}/cgroup"))?;
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let hierarchies = hierarchies(&mounts);
+        Ok(Self(
+            pairs(&hierarchies, &groups)
+                .into_iter()
+                .map(|(hierarchy, group)| {
+                    hierarchy
+                        .join(group.trim_start_matches('/'))
+                        .join("cgroup.procs")
+                })
+                .collect(),
+        ))
+    }
+
+    /// Puts a process into all of them.
+    ///
+    /// # Errors
+    /// Where one is there no longer: its step has ended.
+    pub fn join(&self, helper: u32) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for procs in &self.0 {
+            if let Err(error) = write_existing(procs, &helper.to_string()) {
+                tracing::debug!(group = %procs.display(), %error, "helper left outside");
+                if error.kind() == io::ErrorKind::NotFound {
+                    outcome = Err(error);
+                }
+            }
+        }
+        outcome
+    }
 }
 
 /// Writes to a file that is there: none is made, wherever a path leads.

@@ -233,6 +233,14 @@ pub fn wait_answer(
     }
 }
 
+/// Whether nobody is at the other end any more, poll(2).
+#[must_use]
+pub fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+    let now = rustix::time::Timespec::default();
+    matches!(rustix::event::poll(&mut polled, Some(&now)), Ok(1..))
+}
+
 /// A receive on this socket fails with `EAGAIN` after that time.
 ///
 /// # Errors

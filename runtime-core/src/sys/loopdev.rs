@@ -162,7 +162,7 @@ fn mark(about: &rustix::fs::Stat) -> [u8; 64] {
 /// number that was given to another file meanwhile cannot deceive; while the
 /// descriptor is open, the device cannot be cleared.
 fn find(about: &rustix::fs::Stat, name: &[u8; 64], part: Part) -> Option<LoopDevice> {
-    bound().find_map(|(fd, path, info)| {
+    bound(Some(part)).find_map(|(fd, path, info)| {
         let same = info.lo_file_name == *name
             && (info.lo_device, info.lo_inode) == (about.st_dev, about.st_ino)
             && (info.lo_offset, info.lo_sizelimit) == (part.offset, part.size)
@@ -177,22 +177,34 @@ fn find(about: &rustix::fs::Stat, name: &[u8; 64], part: Part) -> Option<LoopDev
 /// The files that loop devices of this kernel hold: device and inode.
 #[must_use]
 pub fn held_files() -> Vec<(u64, u64)> {
-    bound()
+    bound(None)
         .map(|(_, _, info)| (info.lo_device, info.lo_inode))
         .collect()
 }
 
-/// All devices that serve a file, opened for reading.
-fn bound() -> impl Iterator<Item = (OwnedFd, String, LoopInfo64)> {
+/// Whether sysfs shows this part for a device: asking the device itself has the
+/// kernel ask the file system of its file, which may be another's and slow.
+fn shows(device: &std::path::Path, part: Part) -> bool {
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(device.join("loop").join(name)).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    number("offset") == Some(part.offset) && number("sizelimit") == Some(part.size)
+}
+
+/// All devices that serve a file, or this part of one, opened for reading.
+fn bound(part: Option<Part>) -> impl Iterator<Item = (OwnedFd, String, LoopInfo64)> {
     std::fs::read_dir("/sys/block")
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| {
+        .filter_map(move |entry| {
             let name = entry.file_name().into_string().ok()?;
             name.strip_prefix("loop")?.parse::<u32>().ok()?;
             // Only a device in use has this folder: the others need no opening.
             entry.path().join("loop/offset").exists().then_some(())?;
+            part.is_none_or(|part| shows(&entry.path(), part))
+                .then_some(())?;
             let path = format!("/dev/{name}");
             let fd = rustix::fs::open(
                 path.as_str(),

@@ -6,6 +6,8 @@
 pub mod cgroup;
 pub mod credentials;
 #[cfg(feature = "construct")]
+pub mod file;
+#[cfg(feature = "construct")]
 pub mod idle;
 pub mod ipc;
 #[cfg(feature = "construct")]

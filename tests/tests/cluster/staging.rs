@@ -8,6 +8,8 @@ pub(crate) fn cases() -> Vec<Case> {
     cases![
         the_first_step_is_served_and_later_ones_run_from_the_copy,
         a_step_that_asks_waits_for_its_copy,
+        steps_share_a_copys_mount,
+        a_users_own_mount_is_told_apart,
         off_means_off,
         a_site_can_stage_before_the_first_step,
         another_users_equal_file_is_not_copied_again,
@@ -132,6 +134,34 @@ fn a_step_that_asks_waits_for_its_copy(cluster: &Cluster) {
         .alice(&run("--container-stage=maybe", "true"))
         .tells(["oarlock: --container-stage=maybe: write off or node"])
         .stdout_and_code("", 255);
+}
+
+/// As the node's other images: one device, and one mount that is kept for the job.
+fn steps_share_a_copys_mount(cluster: &Cluster) {
+    let _site = site(cluster, "s/^untrusted = .*/untrusted = \"stage\"/");
+    let _image = own_image(cluster);
+    let step = format!("srun --container-image={OWN}");
+    let look = "cat /sys/block/loop*/loop/backing_file | grep -c oarlock/store/objects; grep -c run/oarlock/kept /proc/1/mountinfo";
+    cluster
+        .alice(&format!(
+            "salloc -Q -w node1 bash -c '{step} true; sleep 0.2; {step} true; sleep 0.2; {step} true; sleep 0.2; srun bash -c \"{look}\"'"
+        ))
+        .succeeds()
+        .says("1\n1\n");
+}
+
+/// What a user mounted for himself root cannot even look at.
+fn a_users_own_mount_is_told_apart(cluster: &Cluster) {
+    let output = cluster.alice(&format!(
+        "mkdir -p ~/own; salloc -Q -w node1 bash -c 'srun bash -c \"rm -rf /tmp/own-mount; mkdir /tmp/own-mount /tmp/own-source; cp {TINY_FUSE} /tmp/own-source/x.sif; \
+         mksquashfs /tmp/own-source /tmp/own.sqsh -quiet -no-progress >/dev/null; squashfuse /tmp/own.sqsh /tmp/own-mount; sleep 6; fusermount3 -u /tmp/own-mount; rm -rf /tmp/own-mount /tmp/own-source /tmp/own.sqsh\" & \
+         sleep 2; srun --overlap --container-image=/tmp/own-mount/x.sif true; echo $?; wait'; rmdir ~/own"
+    ));
+    output
+        .tells([
+            "oarlock: node1: the image lies on a file system that a user mounted for himself (FUSE), and root cannot look at it; copy it to another one",
+        ])
+        .says("1\n");
 }
 
 fn off_means_off(cluster: &Cluster) {
@@ -259,7 +289,10 @@ fn a_full_disk_is_told_and_the_original_runs(cluster: &Cluster) {
         .tells([not_staged(&format!("store {STORE}: no room for *"))])
         .stdout_and_code(BY_FUSE, 0);
     cluster
-        .root("node1", &format!("find {STORE} -type f | wc -l"))
+        .root(
+            "node1",
+            &format!("find {STORE}/objects {STORE}/partial -type f 2>/dev/null | wc -l"),
+        )
         .says("0\n");
 }
 
@@ -283,7 +316,10 @@ fn a_store_of_somebody_else_is_not_used(cluster: &Cluster) {
         .succeeds();
     cluster.alice(&run("", LOOK)).succeeds().says(BY_FUSE);
     cluster
-        .root("node1", &format!("find {STORE} -type f | wc -l"))
+        .root(
+            "node1",
+            &format!("find {STORE}/objects {STORE}/partial -type f 2>/dev/null | wc -l"),
+        )
         .says("0\n");
 }
 
@@ -313,7 +349,7 @@ fn the_copying_process_is_the_jobs_and_ends_with_the_step(cluster: &Cluster) {
         .root(
             "node1",
             &format!(
-                "python3 -c '\nimport os\ns = os.stat(\"{OWN}\")\nt = lambda n: \"%x.%x\" % divmod(n, 10**9)\nprint(\"1000-%x-%x-%x-%s-%s\" % (s.st_dev, s.st_ino, s.st_size, t(s.st_mtime_ns), t(s.st_ctime_ns)))'"
+                "python3 -c '\nimport os\ns = os.stat(\"{OWN}\")\nt = lambda n: \"%x.%x\" % divmod(n, 10**9)\nboot = open(\"/proc/sys/kernel/random/boot_id\").read().replace(\"-\", \"\")[:12]\nprint(\"boot%s-1000-%x-%x-%x-%s-%s\" % (boot, s.st_dev, s.st_ino, s.st_size, t(s.st_mtime_ns), t(s.st_ctime_ns)))'"
             ),
         )
         .succeeds()
