@@ -115,7 +115,7 @@ pub(super) fn choose(
         waits: wish == Stage::Node,
         needs_kernel: needs_kernel.is_some(),
     };
-    with_store(source, request, config, trusted, method, wish)
+    with_store(source, request, config, trusted, method, &wish)
 }
 
 /// How much a copy is wanted.
@@ -134,7 +134,7 @@ fn with_store(
     config: &SiteConfig,
     trusted: bool,
     method: Method,
-    wanting: Wanting,
+    wanting: &Wanting,
 ) -> Result<Chosen, ChoiceError> {
     let images = &config.images;
     let key = Key::of(source.fd.as_fd(), request.identity.uid)?;
@@ -156,7 +156,7 @@ fn with_store(
     };
     let current = |record: &Record| record.is_current(images, &keyring);
     if let Some(object) = store.find(&key).filter(|object| current(&object.record)) {
-        return from_copy(source, object, config, &keyring, method, &wanting);
+        return from_copy(source, object, config, &keyring, method, wanting);
     }
     let refused = store
         .known(&key)

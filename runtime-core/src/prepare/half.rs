@@ -217,10 +217,9 @@ fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
     let home = HostPath::new(OsStr::from_bytes(&words.home)).ok();
     let mut fds = message.fds.into_iter();
     let (fd, known) = (fds.next()?, fds.next()?);
-    let about = match rustix::fs::fstat(&fd) {
-        Ok(about) => about,
+    let Ok(about) = rustix::fs::fstat(&fd) else {
         // A FUSE file system of a user's shows itself to nobody else.
-        Err(_) => return Some(Err(HalfError::Unseen)),
+        return Some(Err(HalfError::Unseen));
     };
     let length = u64::try_from(about.st_size).ok()?;
     let is_as_said = match (FileType::from_raw_mode(about.st_mode), &words.layout) {
