@@ -195,6 +195,17 @@ pub fn end_after(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
+/// Other processes of the same account can neither trace this one nor open its
+/// memory and descriptors below `/proc`; it leaves no core file. `PR_SET_DUMPABLE`,
+/// proc(5). execve(2) takes that back.
+///
+/// # Errors
+/// What the kernel said.
+pub fn be_private() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 /// The kernel may choose this process when memory is short: slurmstepd is
 /// exempt (`oom_score_adj` -1000), and what it starts inherits that, proc(5).
 ///
@@ -381,4 +392,22 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is open (just checked), and the caller is the only
     // one in this process that knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_process_is_not_dumpable() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+        let mut child = fork(|| {
+            if set_dumpable_behavior(DumpableBehavior::Dumpable).is_err() || be_private().is_err() {
+                return 1;
+            }
+            u8::from(dumpable_behavior() != Ok(DumpableBehavior::NotDumpable)) * 2
+        })
+        .unwrap();
+        assert_eq!(child.wait().unwrap(), 0);
+    }
 }

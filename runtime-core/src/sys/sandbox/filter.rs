@@ -30,7 +30,6 @@ const COMPUTE: &[c_long] = &[
     libc::SYS_sendmsg,
     libc::SYS_close,
     libc::SYS_dup,
-    libc::SYS_fcntl,
     libc::SYS_ppoll,
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -243,6 +242,19 @@ const NOT_FOR_SERVERS_OLD: &[c_long] = &[
 const WRITING: u64 =
     (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND) as u64;
 
+/// Flags with which clone(2) makes a namespace, and so a user namespace in which
+/// the process has every capability. That of the time namespace is a part of the
+/// exit signal's number there, and means nothing.
+const NAMESPACES: u64 = 0x7e02_0080;
+
+/// What fcntl(2) may not do: a descriptor whose owner is another process signals
+/// that one, and the signal may be any. linux/fcntl.h
+const OWNERS: [u64; 3] = [
+    8,  // F_SETOWN
+    10, // F_SETSIG
+    15, // F_SETOWN_EX
+];
+
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Compiles and installs a profile's filters. Of several, the strictest word counts.
@@ -254,6 +266,8 @@ pub(super) fn install(profile: Profile<'_>) -> io::Result<()> {
         }
         Profile::Server { .. } => {
             load(&without_x32())?;
+            // Its flags cannot be seen; C libraries then take clone.
+            load(&refusing(anyway(&[&[libc::SYS_clone3]]), libc::ENOSYS)?)?;
             load(&refusing(server()?, libc::EPERM)?)
         }
     }
@@ -294,6 +308,7 @@ fn in_one_way(opens: bool) -> io::Result<Rules> {
         libc::SYS_prlimit64,
         vec![rule(&[differs(0, 0)?])?, rule(&[is_pointer(2)?])?],
     );
+    rules.insert(libc::SYS_fcntl, owning()?);
     if opens {
         rules.insert(libc::SYS_openat, writing(2)?);
         #[cfg(target_arch = "x86_64")]
@@ -304,10 +319,15 @@ fn in_one_way(opens: bool) -> io::Result<Rules> {
 
 /// open(2) with any flag that changes something; `index` is that of the flags.
 fn writing(index: u8) -> io::Result<Vec<SeccompRule>> {
-    (0..32)
-        .map(|bit| 1 << bit)
-        .filter(|flag| WRITING & flag != 0)
-        .map(|flag| rule(&[with(index, flag)?]))
+    any_of(index, WRITING)
+}
+
+/// fcntl(2) that says whom a descriptor signals, or how.
+fn owning() -> io::Result<Vec<SeccompRule>> {
+    let equals = |command| condition(1, SeccompCmpOp::Eq, command);
+    OWNERS
+        .into_iter()
+        .map(|command| rule(&[equals(command)?]))
         .collect()
 }
 
@@ -318,6 +338,9 @@ fn server() -> io::Result<Rules> {
     // Threads are ended with tgkill, and limits of its own are its own matter.
     rules.insert(libc::SYS_tgkill, vec![rule(&[differs(0, own_pid())?])?]);
     rules.insert(libc::SYS_prlimit64, vec![rule(&others(0)?)?]);
+    rules.insert(libc::SYS_sched_setaffinity, vec![rule(&others(0)?)?]);
+    rules.insert(libc::SYS_clone, any_of(0, NAMESPACES)?);
+    rules.insert(libc::SYS_fcntl, owning()?);
     rules.insert(libc::SYS_openat, writing(2)?);
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writing(1)?);
@@ -353,6 +376,15 @@ fn is_pointer(index: u8) -> io::Result<SeccompCondition> {
 
 fn differs(index: u8, value: u64) -> io::Result<SeccompCondition> {
     condition(index, SeccompCmpOp::Ne, value)
+}
+
+/// At least one of these bits of 32.
+fn any_of(index: u8, bits: u64) -> io::Result<Vec<SeccompRule>> {
+    (0..32)
+        .map(|bit| 1 << bit)
+        .filter(|bit| bits & bit != 0)
+        .map(|bit| rule(&[with(index, bit)?]))
+        .collect()
 }
 
 /// All of these bits.

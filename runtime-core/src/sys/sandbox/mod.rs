@@ -49,7 +49,8 @@ pub enum Profile<'a> {
 /// a kernel that lacks it: C libraries from 2.31 on then take the older call that
 /// they know, while `EPERM` would be told to the user as the file's own refusal,
 /// and a kill as nothing at all. In the server, whose program is not ours, the calls
-/// that it has no use for fail with `EPERM`, and all others are allowed.
+/// that it has no use for fail with `EPERM` (clone3 with `ENOSYS`, so that clone is
+/// taken), and all others are allowed.
 ///
 /// # Errors
 /// What the kernel said; the caller must then end.

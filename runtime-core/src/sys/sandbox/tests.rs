@@ -90,6 +90,9 @@ fn forbidden(file: &Path) -> Vec<String> {
         ),
         format!("kill {}", outcome(call(libc::SYS_kill, 0, 0))),
         format!("tgkill {}", outcome(call(libc::SYS_tgkill, 1, 1))),
+        format!("setown {}", outcome(call(libc::SYS_fcntl, 0, 8))),
+        format!("setsig {}", outcome(call(libc::SYS_fcntl, 0, 10))),
+        format!("setown_ex {}", outcome(call(libc::SYS_fcntl, 0, 15))),
         format!("write {}", outcome(open_at(file, OFlags::WRONLY))),
         format!(
             "make {}",
@@ -108,7 +111,17 @@ fn by_landlock() -> &'static str {
 
 fn expected(write2: &str, open: &str) -> Vec<String> {
     let number = [
-        "execve", "socket", "ptrace", "mount", "unshare", "fork", "kill", "tgkill",
+        "execve",
+        "socket",
+        "ptrace",
+        "mount",
+        "unshare",
+        "fork",
+        "kill",
+        "tgkill",
+        "setown",
+        "setsig",
+        "setown_ex",
     ];
     let mut lines: Vec<String> = number.map(|name| format!("{name} ENOSYS")).into();
     lines.push(format!("write {open}"));
@@ -215,6 +228,62 @@ fn an_abort_is_seen() {
     assert_eq!(child.wait().unwrap(), 128 + libc::SIGABRT);
 }
 
+/// Calls of a server that reach other processes or make namespaces, and what they
+/// must say. Without the profile each would say something else: the pointers are
+/// null, and `CLONE_SIGHAND` alone is never valid, so that nothing comes of it.
+fn by_a_server() -> Vec<(String, String)> {
+    let other = i64::from(std::os::unix::process::parent_id());
+    let own = i64::from(std::process::id());
+    let fault = || io::Error::from_raw_os_error(libc::EFAULT).to_string();
+    let invalid = || io::Error::from_raw_os_error(libc::EINVAL).to_string();
+    let refused = || "EPERM".to_owned();
+    let sighand = i64::from(libc::CLONE_SIGHAND);
+    let mut calls = vec![
+        ("affinity", libc::SYS_sched_setaffinity, other, 8, refused()),
+        ("own affinity", libc::SYS_sched_setaffinity, 0, 8, fault()),
+        ("own pid's", libc::SYS_sched_setaffinity, own, 8, fault()),
+        (
+            "scheduler",
+            libc::SYS_sched_setscheduler,
+            other,
+            0,
+            refused(),
+        ),
+        ("parameters", libc::SYS_sched_setparam, other, 0, refused()),
+        ("attributes", libc::SYS_sched_setattr, other, 0, refused()),
+        ("priority", libc::SYS_setpriority, 0, 0, refused()),
+        ("io priority", libc::SYS_ioprio_set, 1, 0, refused()),
+        ("clone3", libc::SYS_clone3, 0, 0, "ENOSYS".to_owned()),
+        ("clone", libc::SYS_clone, sighand, 0, invalid()),
+        ("setown", libc::SYS_fcntl, 0, 8, refused()),
+        ("setsig", libc::SYS_fcntl, 0, 10, refused()),
+        ("setown_ex", libc::SYS_fcntl, 0, 15, refused()),
+        ("getfd", libc::SYS_fcntl, 0, 1, "done".to_owned()),
+    ];
+    for namespace in [
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+    ] {
+        let flags = i64::from(namespace) | sighand;
+        calls.push(("namespace", libc::SYS_clone, flags, 0, refused()));
+    }
+    calls
+        .into_iter()
+        .map(|(name, number, one, two, wanted)| {
+            let said = outcome(call(number, one, two));
+            (
+                format!("{name} {one:#x}: {said}"),
+                format!("{name} {one:#x}: {wanted}"),
+            )
+        })
+        .collect()
+}
+
 /// The server's own program runs, with what it is refused.
 #[test]
 fn a_server_is_executed_and_reaches_nobody() {
@@ -239,6 +308,16 @@ fn a_server_is_executed_and_reaches_nobody() {
         };
         if confine(profile).is_err() {
             return 1;
+        }
+        // Threads it may have: the C library asks for them with the same call.
+        if std::thread::spawn(|| 7).join().ok() != Some(7) {
+            return 2;
+        }
+        for (said, wanted) in by_a_server() {
+            if said != wanted {
+                let line = format!("{said}, not {wanted}\n");
+                let _ = rustix::io::write(process::standing(1), line.as_bytes());
+            }
         }
         let environment = [argument("PATH=/usr/bin:/bin"), argument("LC_ALL=C")];
         let _ = process::execute(&program, &arguments, &environment);
