@@ -2,7 +2,8 @@
 //! it, as an account without rights; it is of no use to anybody else.
 //!
 //! It reads the site's keys, gives up everything but the copy and the pipe for its
-//! answer, and only then looks at the first byte of the copy.
+//! answer, and only then looks at the first byte of the copy. The FUSE servers have
+//! the same account, and must not reach it: what it says of a copy is believed.
 #![forbid(unsafe_code)]
 
 mod look;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use runtime_core::prepare::checker::{ANSWER_FD, COPY_FD, VALIDATE};
-use runtime_core::sys::process::inherited;
+use runtime_core::sys::process::{be_private, inherited};
 use runtime_core::sys::sandbox::{Profile, confine};
 use sif_signature::Keyring;
 
@@ -22,12 +23,16 @@ use sif_signature::Keyring;
 enum Failure {
     #[error("is started by oarlock-prepare, not by hand; try: oarlock inspect IMAGE")]
     ByHand,
+    #[error("keeping other processes of this account out: {0}")]
+    Private(std::io::Error),
     #[error("writing the answer: {0}")]
     Answer(String),
 }
 
 fn main() -> ExitCode {
-    match run() {
+    // Before all else: until here only the program's mode, 0711, has kept them out.
+    let private = be_private().map_err(Failure::Private);
+    match private.and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("oarlock-check: {failure}");
