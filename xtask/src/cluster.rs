@@ -67,6 +67,13 @@ fn start(layout: &Layout, engine: &Engine, slurm: Slurm) -> Result<()> {
     images::ensure(layout, engine, slurm)?;
 
     say(&format!("starting the cluster: {}", MACHINES.join(", ")));
+    // One machine first: a new volume is filled from the image by whoever has it
+    // first, and machines that come at once fail at each other's files.
+    let first = ["up", "-d", "--no-build", "--no-deps", "ctld"];
+    engine
+        .compose("start the first machine", slurm, first)
+        .limit(180)
+        .log_to(&layout.log("compose-first")?)?;
     engine
         .compose(
             "start the cluster",
