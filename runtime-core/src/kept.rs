@@ -24,6 +24,23 @@ pub enum Whose {
     All,
 }
 
+/// Notes that this slurmd has the plugin, and so calls it at each job's epilog. One
+/// that was started before the plugin was installed does not, and nothing is kept.
+///
+/// # Errors
+/// What the kernel said.
+pub fn announce_epilog() -> io::Result<()> {
+    runtime_directory::lock_file(EPILOG).map(drop)
+}
+
+/// Whether what is kept for a job is taken away at its end.
+#[must_use]
+pub fn is_released_at_epilog() -> bool {
+    runtime_directory::path(EPILOG).exists()
+}
+
+const EPILOG: &str = "epilog";
+
 fn directory() -> PathBuf {
     runtime_directory::path("kept")
 }

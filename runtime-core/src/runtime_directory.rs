@@ -60,7 +60,7 @@ pub fn make_owned(place: &Path) -> io::Result<OwnedFd> {
     Ok(directory)
 }
 
-/// Opens a lock file in it.
+/// Opens a file in it, for a lock or as a mark, and makes it where it is missing.
 ///
 /// # Errors
 /// What the kernel said.

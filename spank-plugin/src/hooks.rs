@@ -79,6 +79,7 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
         // slurmd starts: what jobs of a former one left goes. Steps that run have
         // mounts of their own.
         release(|| Some(Whose::All));
+        let _ = kept::announce_epilog();
     }
     if !is_client() && !is_step() {
         return Ok(());

@@ -38,7 +38,7 @@ ps -eo uid=,pid=,comm= | while read -r uid pid comm; do
 done
 find /tmp /var/tmp /run /dev/shm /dev/mqueue /var/spool/slurmd -xdev -mindepth 1 -maxdepth 3 \
     -not -path '/tmp/oarlock-tests-agent.*' -not -path '/tmp/ompi.*' \
-    -not -path /run/oarlock -not -path /run/oarlock/loop.lock -not -path /run/oarlock/kept \
+    -not -path /run/oarlock -not -path /run/oarlock/loop.lock -not -path /run/oarlock/kept -not -path /run/oarlock/epilog \
     -not -path '/run/oarlock/index*' 2>/dev/null | sed 's/^/entry /'
 find / /etc /home /root /opt /mnt /srv /var /var/lib -xdev -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/entry /'
 find /sys/fs/cgroup/*/slurm* -maxdepth 3 -name 'job_*' 2>/dev/null | sed 's/^/cgroup /'

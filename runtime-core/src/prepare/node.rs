@@ -229,7 +229,7 @@ impl Node<'_> {
         if ipc::is_hung_up(self.socket.as_fd()) {
             return;
         }
-        if self.request.job != 0 {
+        if self.request.job != 0 && kept::is_released_at_epilog() {
             for keepable in &built.keepable {
                 if let Err(error) = keepable.keep(self.request.job, self.calls) {
                     tracing::warn!(%error, "the image is not kept for the job's next step");
