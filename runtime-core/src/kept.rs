@@ -7,7 +7,6 @@
 //! epilog, at slurmd's start, and by `oarlock gc`; taking one away that is in use
 //! costs its steps nothing, they have mounts of their own.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +29,7 @@ pub enum Whose {
 /// # Errors
 /// What the kernel said.
 pub fn announce_epilog() -> io::Result<()> {
-    runtime_directory::lock_file(EPILOG).map(drop)
+    runtime_directory::open_file(EPILOG).map(drop)
 }
 
 /// Whether what is kept for a job is taken away at its end.
@@ -101,11 +100,7 @@ fn release_one(place: &Path) -> io::Result<usize> {
 
 fn entries(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     match std::fs::read_dir(directory) {
-        Ok(entries) => Ok(entries
-            .flatten()
-            .map(|entry| entry.file_name())
-            .filter(|name| name != OsStr::new("."))
-            .collect()),
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.file_name()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }

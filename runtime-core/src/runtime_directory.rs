@@ -64,7 +64,7 @@ pub fn make_owned(place: &Path) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn lock_file(name: &str) -> io::Result<OwnedFd> {
+pub fn open_file(name: &str) -> io::Result<OwnedFd> {
     make_private(Path::new(PATH))?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(

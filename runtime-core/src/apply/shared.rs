@@ -95,7 +95,7 @@ fn ext3_options() -> Vec<(&'static str, Option<String>)> {
 /// The node's lock on finding devices; `None`, with a word in the journal, where it
 /// cannot be had: the image is then mounted for this step alone.
 fn lock() -> Option<OwnedFd> {
-    let file = match runtime_directory::lock_file("loop.lock") {
+    let file = match runtime_directory::open_file("loop.lock") {
         Ok(file) => file,
         Err(error) => {
             tracing::warn!(%error, "{}/loop.lock; the image is not shared with other steps", runtime_directory::PATH);

@@ -106,7 +106,7 @@ pub(super) fn choose(
     let unwanted = request.options.stage == Some(Stage::Off)
         || method == Method::Kernel
         || images.kernel_mount != KernelMount::Trusted
-        || images.untrusted == Untrusted::Fuse;
+        || (images.untrusted == Untrusted::Fuse && needs_kernel.is_none());
     if !required && wish == Stage::Off && unwanted {
         return Ok(run(source, method));
     }
@@ -154,7 +154,9 @@ fn with_store(
         // No signature counts; all else does.
         Err(_) => String::new(),
     };
-    let current = |record: &Record| record.is_current(images, &keyring);
+    // What was found out of a user's copy says too little of root's file.
+    let current =
+        |record: &Record| record.is_current(images, &keyring) && (record.trusted || !trusted);
     if let Some(object) = store.find(&key).filter(|object| current(&object.record)) {
         return from_copy(source, object, config, &keyring, method, wanting);
     }

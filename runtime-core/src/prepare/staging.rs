@@ -13,7 +13,7 @@ use super::choose::Wish;
 use crate::config::SiteConfig;
 use crate::image::keyring;
 use crate::request::ImageName;
-use crate::store::{Copied, Digest, Key, Record, Stop, Store, StoreError};
+use crate::store::{Copied, Digest, Key, Record, Store, StoreError};
 use crate::sys;
 use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
@@ -88,7 +88,7 @@ pub(super) fn stage_first(
             say(PROGRESS, text);
         });
         match outcome {
-            Ok(_) => say(DONE, ""),
+            Ok(()) => say(DONE, ""),
             Err(error) => say(FAILED, &error.to_string()),
         }
         0
@@ -205,11 +205,7 @@ fn make(
                 size(key.size)
             ));
         }
-        Stop::No
     })?;
-    let Some(copied) = copied else {
-        return Ok(());
-    };
     let digest = match settle(&store, &copied, wish, config, &keyring, begun, say) {
         Ok(digest) => digest,
         Err(error) => {

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Digest, Key, PARTIAL, Store, StoreError};
 use crate::sys;
 
-/// So much is copied between two looks at whether to stop.
+/// So much is copied between two reports, in bytes.
 const CHUNK: usize = 8 << 20;
 
 /// Looking for room takes no longer.
@@ -44,15 +44,6 @@ pub struct Copied {
     pub file: OwnedFd,
     /// Holds the lock.
     _lock: OwnedFd,
-}
-
-/// Whether to go on copying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// Go on.
-    No,
-    /// Leave the rest for another time.
-    Yes,
 }
 
 impl Store {
@@ -112,8 +103,7 @@ impl Store {
 }
 
 impl<'a> Copying<'a> {
-    /// Copies the rest of `source`; `report` is told how many bytes are there, and
-    /// says whether to go on. `None` where it said no.
+    /// Copies the rest of `source`; `report` is told how many bytes are there.
     ///
     /// # Errors
     /// [`StoreError::Changed`], [`StoreError::NoRoom`], [`StoreError::Step`]; then
@@ -121,11 +111,10 @@ impl<'a> Copying<'a> {
     pub fn copy(
         mut self,
         source: BorrowedFd<'_>,
-        report: &mut dyn FnMut(u64) -> Stop,
-    ) -> Result<Option<Copied>, StoreError> {
+        report: &mut dyn FnMut(u64),
+    ) -> Result<Copied, StoreError> {
         match self.fill(source, report) {
-            Ok(true) => self.finish(source).map(Some),
-            Ok(false) => Ok(None),
+            Ok(()) => self.finish(source),
             Err(error) => {
                 let failure = self.explain(error);
                 self.give_up();
@@ -142,11 +131,7 @@ impl<'a> Copying<'a> {
         }
     }
 
-    fn fill(
-        &mut self,
-        source: BorrowedFd<'_>,
-        report: &mut dyn FnMut(u64) -> Stop,
-    ) -> io::Result<bool> {
+    fn fill(&mut self, source: BorrowedFd<'_>, report: &mut dyn FnMut(u64)) -> io::Result<()> {
         let size = self.key.size;
         let mut have = self.file.metadata()?.len();
         if have > size {
@@ -159,9 +144,7 @@ impl<'a> Copying<'a> {
         let mut by_kernel = true;
         let mut written = have;
         while have < size {
-            if report(have) == Stop::Yes {
-                return Ok(false);
-            }
+            report(have);
             if have - written >= WRITE_OUT {
                 sys::file::write_out(self.file.as_fd(), written, have - written)?;
                 written = have;
@@ -181,6 +164,8 @@ impl<'a> Copying<'a> {
                 copy_by_hand(source, &self.file, have, want)
             };
             match copied {
+                // Some file systems have nothing for this call, copy_file_range(2).
+                Ok(0) if by_kernel => by_kernel = false,
                 // The file is shorter than it was: it was changed.
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => have += n as u64,
@@ -193,8 +178,7 @@ impl<'a> Copying<'a> {
             }
         }
         report(have);
-        self.file.sync_data()?;
-        Ok(true)
+        self.file.sync_data()
     }
 
     fn finish(self, source: BorrowedFd<'_>) -> Result<Copied, StoreError> {
@@ -205,8 +189,7 @@ impl<'a> Copying<'a> {
             return Err(StoreError::Changed);
         }
         let Self { path, file, .. } = self;
-        let read_only = Mode::RUSR;
-        rustix::fs::fchmod(&file, read_only).map_err(|e| failed(e.into()))?;
+        rustix::fs::fchmod(&file, Mode::RUSR).map_err(|e| failed(e.into()))?;
         let again = rustix::fs::open(
             sys::mount::descriptor_path(file.as_fd()).as_str(),
             OFlags::RDONLY | OFlags::CLOEXEC,

@@ -28,7 +28,7 @@ use crate::config;
 use crate::runtime_directory::{self, make_private};
 use crate::sys;
 
-pub use copy::{Copied, Copying, Stop};
+pub use copy::{Copied, Copying};
 pub use key::{Digest, Key};
 pub use record::{Check, RULES, Record};
 

@@ -265,7 +265,7 @@ pub(super) fn install(profile: Profile<'_>) -> io::Result<()> {
             install_reader(&[COMPUTE, COMPUTE_OLD, READ, READ_OLD], true)
         }
         Profile::Server { .. } => {
-            load(&without_x32())?;
+            load(&tree::without_x32())?;
             // Its flags cannot be seen; C libraries then take clone.
             load(&refusing(anyway(&[&[libc::SYS_clone3]]), libc::ENOSYS)?)?;
             load(&refusing(server()?, libc::EPERM)?)
@@ -390,24 +390,6 @@ fn any_of(index: u8, bits: u64) -> io::Result<Vec<SeccompRule>> {
 /// All of these bits.
 fn with(index: u8, bits: u64) -> io::Result<SeccompCondition> {
     condition(index, SeccompCmpOp::MaskedEq(bits), bits)
-}
-
-/// x86-64 kernels may have a second table with the same calls behind a bit of the
-/// number; who forbids by number forbids all of it.
-fn without_x32() -> BpfProgram {
-    const LOAD_NUMBER: u16 = 0x20;
-    const JUMP_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    const X32: u32 = 0x4000_0000;
-    const KILL_PROCESS: u32 = 0x8000_0000;
-    const ALLOW: u32 = 0x7fff_0000;
-    let line = |code, jt, k| sock_filter { code, jt, jf: 0, k };
-    vec![
-        line(LOAD_NUMBER, 0, 0),
-        line(JUMP_AT_LEAST, 1, X32),
-        line(RETURN, 0, ALLOW),
-        line(RETURN, 0, KILL_PROCESS),
-    ]
 }
 
 /// seccomp(2). Kernels before 5.16 answer a filter with slower speculation for the

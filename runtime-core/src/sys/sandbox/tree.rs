@@ -83,6 +83,23 @@ pub(super) fn allow_only(numbers: &[c_long], errno: i32) -> Option<Vec<sock_filt
     Some(program)
 }
 
+/// x86-64 kernels may have a second table with the same calls behind a bit of the
+/// number; who forbids by number forbids all of it.
+pub(super) fn without_x32() -> Vec<sock_filter> {
+    const X32: u32 = 0x4000_0000;
+    vec![
+        statement(LOAD_WORD, NUMBER),
+        sock_filter {
+            code: JUMP_AT_LEAST,
+            jt: 1,
+            jf: 0,
+            k: X32,
+        },
+        statement(RETURN, ALLOW),
+        statement(RETURN, KILL_PROCESS),
+    ]
+}
+
 fn statement(code: u16, value: u32) -> sock_filter {
     sock_filter {
         code,
