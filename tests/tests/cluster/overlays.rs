@@ -6,6 +6,7 @@ use cluster_tests::{Case, Cluster, cases};
 pub(crate) fn cases() -> Vec<Case> {
     cases![
         an_overlay_that_apptainer_made,
+        a_signed_image_that_only_the_kernel_can_mount,
         a_squashfs_overlay_by_kernel_and_by_fuse,
         overlays_by_older_mount_calls,
     ]
@@ -47,6 +48,34 @@ fn an_overlay_that_apptainer_made(cluster: &Cluster) {
         .is_refused([format!(
             "oarlock: node1: image {OWN}: its ext3 file system can only be mounted by the kernel, which parses none that others than root may have written; put the image where only root can write, or use squashfs"
         )]);
+}
+
+/// Its step waits for the copy, also where the site stages nothing else.
+fn a_signed_image_that_only_the_kernel_can_mount(cluster: &Cluster) {
+    let _image = cluster.change(
+        "login",
+        &format!(
+            "cd /root && rm -rf overlay && mkdir -p overlay/upper overlay/work && echo 'from the overlay' >overlay/upper/upon && \
+             cp {TINY_FUSE} overlaid.sif && mke2fs -q -t ext3 -d overlay overlay.img 4m && \
+             oarlock sif add --datatype 4 --partfs 2 --parttype 4 --partarch 2 --groupid 1 overlaid.sif overlay.img >/dev/null && \
+             openssl genpkey -algorithm ed25519 -out site.key 2>/dev/null && openssl pkey -in site.key -pubout -out /shared/site.pem && \
+             oarlock sign --key site.key overlaid.sif >/dev/null && install -o alice overlaid.sif {OWN} && sleep 2.1"
+        ),
+        format!("rm -rf {OWN} /shared/site.pem /root/site.key /root/overlay /root/overlay.img /root/overlaid.sif"),
+    );
+    let _node = cluster.change(
+        "node1",
+        "rm -rf /var/lib/oarlock/store /run/oarlock/index; install -d /etc/oarlock/keys.d; cp /shared/site.pem /etc/oarlock/keys.d/; \
+         mv /usr/bin/fuse2fs /usr/bin/fuse2fs.away",
+        "rm -rf /var/lib/oarlock/store /run/oarlock/index /etc/oarlock/keys.d; mv /usr/bin/fuse2fs.away /usr/bin/fuse2fs",
+    );
+    cluster.alice(&run(OWN)).says(SEEN);
+    // From the copy: its two partitions are two devices.
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-image={OWN} sh -c 'cat /sys/block/loop*/loop/backing_file | grep -c oarlock/store/objects'"
+        ))
+        .says("2\n");
 }
 
 fn with_squashfs(cluster: &Cluster) -> cluster_tests::Restore<'_> {

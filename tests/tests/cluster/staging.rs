@@ -23,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_missing_checker_is_told_and_the_original_runs,
         the_copying_process_is_the_jobs_and_ends_with_the_step,
         a_trusted_image_is_staged_without_questions,
+        a_users_copy_does_not_speak_for_roots_file,
         gc_empties_the_store,
     ]
 }
@@ -388,6 +389,33 @@ fn a_trusted_image_is_staged_without_questions(cluster: &Cluster) {
     cluster
         .alice(&format!(
             "srun -w node1 --container-image={TINY} sh -c '{LOOK}'"
+        ))
+        .succeeds()
+        .says(BY_KERNEL);
+    cluster
+        .root("node1", &format!("grep -h ^trusted {STORE}/records/*"))
+        .says("trusted = true\n");
+}
+
+/// The same bytes: refused as a user's, and mounted as root's.
+fn a_users_copy_does_not_speak_for_roots_file(cluster: &Cluster) {
+    let _site = site(cluster, "s/^#/#/");
+    let _image = own_image(cluster);
+    let trusted = "/shared/images/tests/damaged.sif";
+    let _trusted = cluster.change(
+        "login",
+        &format!(
+            "python3 - {OWN} <<'PYTHON'\n{DAMAGE}PYTHON\ninstall -m 644 {OWN} {trusted}; chmod 644 {OWN}; sleep 2.1"
+        ),
+        format!("rm -f {trusted}"),
+    );
+    cluster
+        .alice(&run("--container-stage=node", LOOK))
+        .succeeds()
+        .says(BY_FUSE);
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-stage=node --container-image=/opt/images/tests/damaged.sif sh -c '{LOOK}'"
         ))
         .succeeds()
         .says(BY_KERNEL);
