@@ -13,7 +13,7 @@ use runtime_core::enter::{self, EnterError};
 use runtime_core::environment;
 use runtime_core::path::HostPath;
 use runtime_core::request::{
-    Identity, ImageName, Options, Request, RequestError, UserMount, parse_workdir,
+    Identity, ImageName, Options, Request, RequestError, Scope, UserMount, parse_workdir,
 };
 use runtime_core::sys::{credentials, process};
 use runtime_core::unprivileged::{self, LocalError};
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
         seconds,
         format!(
             "oarlock: image {}: no container within {seconds} s; are all mounted file systems alive?\n",
-            request.options.image
+            request.image()
         ),
     );
     let container = unprivileged::contain_self(&request, &config)?;
@@ -124,10 +124,10 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
     let groups = rustix::process::getgroups().map_err(|e| ExecError::Groups(e.into()))?;
     Ok(Request {
         options: Options {
-            image: ImageName::parse(&args.image)?,
+            image: Some(ImageName::parse(&args.image)?),
             mounts,
             workdir: args.workdir.as_deref().map(parse_workdir).transpose()?,
-            stage: None,
+            ..Options::default()
         },
         identity: Identity {
             uid: rustix::process::geteuid().as_raw(),
@@ -147,6 +147,7 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
         program: args.command.first().cloned(),
         script: None,
         mpi: None,
+        scope: Scope::default(),
         ranks: 1,
         job: 0,
         label: String::from("exec"),

@@ -9,7 +9,9 @@ use runtime_core::config::SiteConfig;
 use runtime_core::path::HostPath;
 use runtime_core::plan::NodeFacts;
 use runtime_core::plan::mounts::{self, Need};
-use runtime_core::request::{Access, Identity, ImageName, Options, Request, UserMount};
+use runtime_core::request::{
+    Access, Create, Identity, ImageName, MountSource, Options, Propagation, Request, Scope, UserMount,
+};
 
 /// Parses the list and holds it and its plan to what they promise.
 ///
@@ -29,7 +31,9 @@ pub fn check(data: &[u8]) {
     match UserMount::parse_list(list) {
         Ok(list) => {
             for mount in &list {
-                assert_normal(mount.source.as_bytes());
+                if let MountSource::Host(source) = &mount.source {
+                    assert_normal(source.as_bytes());
+                }
                 assert_normal(mount.target.as_bytes());
                 assert_ne!(mount.target.as_bytes(), b"/");
             }
@@ -61,26 +65,55 @@ fn print(list: &[UserMount]) -> OsString {
         if !out.is_empty() {
             out.push(b',');
         }
-        out.extend_from_slice(mount.source.as_bytes());
+        match &mount.source {
+            MountSource::Host(source) => out.extend_from_slice(source.as_bytes()),
+            MountSource::Relative(source) => out.extend_from_slice(source.as_bytes()),
+            word => out.extend_from_slice(word.to_string().as_bytes()),
+        }
         out.push(b':');
         out.extend_from_slice(mount.target.as_bytes());
-        out.extend_from_slice(match mount.access {
-            Access::ReadOnly => b":ro",
-            Access::ReadWrite => b":rw",
-        });
+        out.push(b':');
+        out.extend_from_slice(flags(mount).join("+").as_bytes());
     }
     OsString::from_vec(out)
+}
+
+fn flags(mount: &UserMount) -> Vec<String> {
+    let mut flags = vec![match mount.access {
+        Access::ReadOnly => "ro".to_owned(),
+        Access::ReadWrite => "rw".to_owned(),
+    }];
+    let mut add = |on: bool, flag: &str| flags.extend(on.then(|| flag.to_owned()));
+    add(mount.noexec, "noexec");
+    add(mount.optional, "nofail");
+    add(mount.create == Create::Directory, "x-create=dir");
+    add(mount.create == Create::File, "x-create=file");
+    add(mount.propagation == Some(Propagation::Private), "private");
+    add(mount.propagation == Some(Propagation::Slave), "slave");
+    add(mount.propagation == Some(Propagation::Shared), "shared");
+    if let MountSource::Tmpfs { size, mode } = &mount.source {
+        flags.extend(size.iter().map(|size| format!("size={size}")));
+        flags.extend(mode.iter().map(|mode| format!("mode={mode}")));
+    }
+    flags
 }
 
 fn check_plan(list: Vec<UserMount>, facts: &NodeFacts) {
     let request = request(list);
     let plan = mounts::plan(&request, &SiteConfig::default(), facts);
-    for wanted in &request.options.mounts {
+    for (place, wanted) in request.options.mounts.iter().enumerate() {
+        let later = request.options.mounts.iter().skip(place + 1);
+        let undone = later
+            .filter(|later| later.source == MountSource::Umount)
+            .any(|umount| wanted.target.below(&umount.target).is_some());
+        if wanted.source == MountSource::Umount || wanted.optional || undone {
+            continue;
+        }
         let last = plan.iter().rfind(|m| m.target == wanted.target);
-        let last = last.expect("what the user asked for is planned");
-        assert_eq!(last.need, Need::Asked, "{}", wanted.target);
-        assert!(plan.iter().any(|m| m.source == wanted.source
+        assert!(last.is_some(), "{}: asked for and not planned", wanted.target);
+        assert!(plan.iter().any(|m| m.need == Need::Asked
             && m.target == wanted.target
+            && m.attributes.noexec == wanted.noexec
             && m.attributes.read_only == (wanted.access == Access::ReadOnly)));
     }
     for (place, mount) in plan.iter().enumerate() {
@@ -101,10 +134,9 @@ fn check_plan(list: Vec<UserMount>, facts: &NodeFacts) {
 fn request(mounts: Vec<UserMount>) -> Request {
     Request {
         options: Options {
-            image: ImageName::parse(OsStr::new("/x.sif")).expect("a name"),
+            image: ImageName::parse(OsStr::new("/x.sif")).ok(),
             mounts,
-            workdir: None,
-            stage: None,
+            ..Options::default()
         },
         identity: Identity {
             uid: 1,
@@ -115,6 +147,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
         program: None,
         script: None,
         mpi: None,
+        scope: Scope::default(),
         ranks: 1,
         job: 0,
         label: String::new(),
@@ -134,6 +167,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "/a:/b:ro+rw",
         "/data:/tmp,/x:/tmp/y:rw,/etc/hosts:/etc/hosts:ro",
         "//a///b/./c:/proc:ro,/dev/shm",
+        "./a:./b,../c:/d:nofail+noexec+shared",
+        "tmpfs:/x:size=64m+mode=0700,umount:/tmp,/a:/b:x-create=file+slave",
     ];
     for list in right {
         UserMount::parse_list(OsStr::new(list)).expect("a seed is a list of mounts");

@@ -130,6 +130,41 @@ absolute_path!(
 );
 
 impl HostPath {
+    /// The root directory.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(OsString::from("/"))
+    }
+
+    /// The path that `relative` leads to from this directory, which is one without
+    /// links, as getcwd(3) gives it: so each `..` at the beginning goes up by name.
+    ///
+    /// # Errors
+    /// [`PathError`] where there is a `..` further on: what it leads to is not known
+    /// without looking.
+    pub fn join_relative(&self, relative: &OsStr) -> Result<Self, PathError> {
+        let mut base = self.as_path();
+        let mut rest = relative.as_bytes();
+        loop {
+            rest = if let Some(after) = rest.strip_prefix(b"./") {
+                after
+            } else if let Some(after) = rest.strip_prefix(b"../") {
+                base = base.parent().unwrap_or(base);
+                after
+            } else if let Some(after) = rest.strip_prefix(b"/") {
+                after
+            } else {
+                break;
+            };
+        }
+        match rest {
+            b".." => base = base.parent().unwrap_or(base),
+            b"." => {}
+            _ => return Self::new(base.join(OsStr::from_bytes(rest))),
+        }
+        Self::new(base)
+    }
+
     /// The same path inside the container.
     #[must_use]
     pub fn same_inside(&self) -> ContainerPath {
@@ -154,6 +189,24 @@ mod tests {
                 Ok(kept.to_owned())
             );
         }
+    }
+
+    #[test]
+    fn relative_paths_begin_at_a_directory() {
+        let base = HostPath::new("/a/b").unwrap();
+        for (relative, kept) in [
+            ("./c", "/a/b/c"),
+            ("c", "/a/b/c"),
+            (".", "/a/b"),
+            ("..", "/a"),
+            ("../c", "/a/c"),
+            ("././../../../c/", "/c"),
+            ("..//c", "/a/c"),
+        ] {
+            let joined = base.join_relative(OsStr::new(relative));
+            assert_eq!(joined.map(|p| p.to_string()), Ok(kept.to_owned()));
+        }
+        assert!(base.join_relative(OsStr::new("./c/../d")).is_err());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::net::SocketAddrUnix;
 
+use crate::options::Environment;
+
 /// spank.h, as bindgen read it.
 #[allow(
     missing_docs,
@@ -212,9 +214,11 @@ impl Spank {
     ) -> Result<(), Refused> {
         let mut raw = spank::spank_option {
             name: option.name.as_ptr().cast_mut(),
-            arginfo: option.argument.as_ptr().cast_mut(),
+            arginfo: option
+                .argument
+                .map_or(std::ptr::null_mut(), |text| text.as_ptr().cast_mut()),
             usage: option.usage.as_ptr().cast_mut(),
-            has_arg: 1,
+            has_arg: c_int::from(option.argument.is_some()),
             val: number,
             cb: Some(callback),
         };
@@ -228,8 +232,8 @@ impl Spank {
 pub(crate) struct OptionText {
     /// Without the dashes.
     pub(crate) name: &'static CStr,
-    /// What stands behind `=` in the help.
-    pub(crate) argument: &'static CStr,
+    /// What stands behind `=` in the help; `None` for a switch.
+    pub(crate) argument: Option<&'static CStr>,
     /// The help.
     pub(crate) usage: &'static CStr,
 }
@@ -276,12 +280,24 @@ pub(crate) fn plugstack_arguments(count: c_int, list: *mut *mut c_char) -> Vec<O
     strings(list, usize::try_from(count).unwrap_or(0))
 }
 
-/// Sets a variable of this very process: the clients are single-threaded while
-/// they load plugins.
-pub(crate) fn set_own_variable(name: &str, value: &OsStr) {
-    // SAFETY: called from slurm_spank_init in srun, sbatch and salloc alone,
-    // before they start a thread.
-    unsafe { std::env::set_var(name, value) };
+/// The environment of this very process. Only for `slurm_spank_init` in srun, sbatch
+/// and salloc, which are single-threaded while they load plugins.
+pub(crate) struct OwnEnvironment;
+
+impl Environment for OwnEnvironment {
+    fn get(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    fn set(&mut self, name: &str, value: &OsStr) {
+        // SAFETY: see the type.
+        unsafe { std::env::set_var(name, value) };
+    }
+
+    fn remove(&mut self, name: &str) {
+        // SAFETY: see the type.
+        unsafe { std::env::remove_var(name) };
+    }
 }
 
 /// The paths that this process' unix sockets are bound to.

@@ -12,7 +12,7 @@ use runtime_core::sys::{ipc, mount, process};
 
 use crate::failure::{self, Failure};
 use crate::ffi;
-use crate::state::Places;
+use crate::plugstack::Plugstack;
 
 /// A rank waits this long at the most: `oarlock-prepare` has bounds of its own
 /// and says which was met, unless the kernel holds it.
@@ -29,7 +29,7 @@ pub(crate) struct Handoff {
 
 impl Handoff {
     /// Starts `oarlock-prepare` with a request; does not wait for it.
-    pub(crate) fn start(request: &Request, places: &Places) -> Result<Self, Failure> {
+    pub(crate) fn start(request: &Request, plugstack: &Plugstack) -> Result<Self, Failure> {
         let fail = |error: std::io::Error| Failure::new("starting oarlock-prepare", error);
         let bytes =
             postcard::to_stdvec(request).map_err(|e| Failure::new("writing the request", e))?;
@@ -41,10 +41,10 @@ impl Handoff {
         ipc::ask_for_credentials(theirs.as_fd()).map_err(fail)?;
         let text =
             |path: &std::path::Path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-        let (program, config) = (text(&places.prepare), text(&places.config));
+        let (program, config) = (text(&plugstack.prepare), text(&plugstack.config));
         let missing = format!(
             "{} cannot be executed; is Oarlock installed on this node?",
-            places.prepare.display()
+            plugstack.prepare.display()
         );
         let missing = protocol::failure_message(protocol::ANY, missing.as_ref());
         let ranks = CString::new(request.ranks.to_string()).unwrap_or_default();

@@ -16,8 +16,9 @@ use runtime_core::runtime_directory;
 use crate::failure::{self, Failure};
 use crate::ffi::{self, RawSpank, Spank, context};
 use crate::handoff::Handoff;
-use crate::options::KNOWN;
-use crate::state::{HANDOFF, Places, state};
+use crate::options::{self, KNOWN, Side};
+use crate::plugstack::Plugstack;
+use crate::state::{HANDOFF, state};
 use crate::step;
 use crate::task::{self, Outcome};
 
@@ -84,13 +85,16 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
     if !is_client() && !is_step() {
         return Ok(());
     }
+    let plugstack = Plugstack::parse(&ffi::plugstack_arguments(count, list))?;
+    let is_off = !plugstack.sbatch_support && step::is_of_sbatch(spank);
+    state().plugstack = Some(plugstack);
+    if is_off {
+        return Ok(());
+    }
+    if is_client() {
+        options::gather(&mut ffi::OwnEnvironment).map_err(|e| Failure(e.to_string()))?;
+    }
     for (number, known) in (0..).zip(&KNOWN) {
-        if is_client()
-            && std::env::var_os(known.handed_on).is_none()
-            && let Some(value) = std::env::var_os(known.variable).filter(|v| !v.is_empty())
-        {
-            ffi::set_own_variable(known.handed_on, &value);
-        }
         spank
             .register(&known.text, number, option_callback)
             .map_err(|refused| {
@@ -101,8 +105,6 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
                 )
             })?;
     }
-    let places = Places::parse(&ffi::plugstack_arguments(count, list))?;
-    state().places = Some(places);
     Ok(())
 }
 
@@ -111,8 +113,13 @@ unsafe extern "C" fn option_callback(number: c_int, value: *const c_char, remote
     let taken = catch_unwind(|| {
         let value = ffi::option_value(value).unwrap_or_default();
         let mut state = state();
-        state.asked = true;
-        let taken = state.given.take(number, &value);
+        // Whatever becomes of it, a container was asked for.
+        let before = std::mem::replace(&mut state.asked, true);
+        let side = if remote == 0 { Side::Client } else { Side::Node };
+        let taken = state.given.take(number, &value, side);
+        if taken.is_ok() {
+            state.asked = before || state.given.asks();
+        }
         let checked = match remote {
             0 => taken.and_then(|()| state.given.check_in_client()),
             _ => taken,
@@ -174,15 +181,15 @@ fn prepare(spank: Spank) -> Result<(), Failure> {
         return Ok(());
     };
     state.options = Some(options.clone());
-    let places = state
-        .places
+    let plugstack = state
+        .plugstack
         .clone()
         .ok_or_else(|| Failure("the plugin was not initialised".to_owned()))?;
-    let request = step::request(spank, options)?;
+    let request = step::request(spank, options, &plugstack)?;
     state.tasks = request.ranks;
     drop(state);
     HANDOFF
-        .get_or_try_init(|| Handoff::start(&request, &places))
+        .get_or_try_init(|| Handoff::start(&request, &plugstack))
         .map(|_| ())
 }
 

@@ -18,6 +18,7 @@ mod handoff;
 #[allow(unsafe_code, unreachable_pub)]
 mod hooks;
 mod options;
+mod plugstack;
 mod state;
 mod step;
 mod task;

@@ -1,6 +1,5 @@
 //! What the plugin remembers between hooks of one process.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,18 +10,13 @@ use runtime_core::request::Options;
 use crate::failure::Failure;
 use crate::handoff::Handoff;
 use crate::options::Given;
+use crate::plugstack::Plugstack;
 
-/// Where the parts of Oarlock lie; plugstack.conf may say otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Places {
-    pub(crate) prepare: PathBuf,
-    pub(crate) config: PathBuf,
-}
 
 /// Filled by the options' callbacks and the first hooks.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) places: Option<Places>,
+    pub(crate) plugstack: Option<Plugstack>,
     pub(crate) given: Given,
     /// Whether any option of ours was given, in order or not.
     pub(crate) asked: bool,
@@ -41,7 +35,7 @@ pub(crate) struct State {
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
-    places: None,
+    plugstack: None,
     given: Given::NONE,
     asked: false,
     options: None,
@@ -58,30 +52,4 @@ pub(crate) static HANDOFF: OnceCell<Handoff> = OnceCell::new();
 /// The state; a panic elsewhere does not make it unusable.
 pub(crate) fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Places {
-    /// Reads the arguments of the plugstack line.
-    pub(crate) fn parse(arguments: &[std::ffi::OsString]) -> Result<Self, Failure> {
-        use std::os::unix::ffi::{OsStrExt, OsStringExt};
-        let mut places = Self {
-            prepare: PathBuf::from("/usr/libexec/oarlock/oarlock-prepare"),
-            config: PathBuf::from(runtime_core::CONFIG_PATH),
-        };
-        for argument in arguments {
-            let path = |value: &[u8]| PathBuf::from(std::ffi::OsString::from_vec(value.to_vec()));
-            let bytes = argument.as_bytes();
-            if let Some(value) = bytes.strip_prefix(b"prepare=") {
-                places.prepare = path(value);
-            } else if let Some(value) = bytes.strip_prefix(b"config=") {
-                places.config = path(value);
-            } else {
-                return Err(Failure(format!(
-                    "plugstack.conf: unknown argument \"{}\"; known are prepare=PATH and config=PATH",
-                    argument.to_string_lossy()
-                )));
-            }
-        }
-        Ok(places)
-    }
 }

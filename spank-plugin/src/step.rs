@@ -7,7 +7,8 @@ use runtime_core::path::HostPath;
 use runtime_core::request::{Identity, Options, Request};
 
 use crate::failure::Failure;
-use crate::ffi::{self, Refused, Spank};
+use crate::ffi::{self, Refused, Spank, context};
+use crate::plugstack::Plugstack;
 
 /// Slurm's numbers of special steps, slurm.h.
 const EXTERN_STEP: u32 = 0xffff_fffc;
@@ -32,8 +33,24 @@ fn label(job: u32, step: u32) -> String {
     }
 }
 
+/// Whether this is sbatch or salloc, or what they start on a node.
+pub(crate) fn is_of_sbatch(spank: Spank) -> bool {
+    match ffi::where_am_i() {
+        context::S_CTX_ALLOCATOR => true,
+        context::S_CTX_REMOTE => spank
+            .step_id()
+            .is_ok_and(|step| matches!(step, BATCH_STEP | INTERACTIVE_STEP)),
+        _ => false,
+    }
+}
+
 /// Collects the request.
-pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure> {
+pub(crate) fn request(
+    spank: Spank,
+    mut options: Options,
+    plugstack: &Plugstack,
+) -> Result<Request, Failure> {
+    options.entrypoint.get_or_insert(plugstack.execute_entrypoint);
     let (job, step) = (
         ask("job id", spank.job_id())?,
         ask("step id", spank.step_id())?,
@@ -54,6 +71,7 @@ pub(crate) fn request(spank: Spank, options: Options) -> Result<Request, Failure
         program,
         script,
         mpi: expected_mpi_directory(job, step),
+        scope: plugstack.scope,
         ranks: ask("number of tasks", spank.local_tasks())?,
         job,
         label: label(job, step),

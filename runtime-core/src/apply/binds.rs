@@ -9,11 +9,12 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::devices::Wanted;
-use super::filesystem::{Calls, Detached};
+use super::filesystem::{Calls, Detached, Filesystem};
 use super::points::{self, Kind, LastLink};
 use super::{ApplyError, FileAccess, TargetProblem, step};
 use crate::plan::Plan;
-use crate::plan::mounts::{Mount, Need};
+use crate::plan::mounts::{Mount, Need, Source};
+use crate::request::{Create, Identity};
 
 /// A bind whose source is open.
 pub(super) struct Opened<'a> {
@@ -22,35 +23,41 @@ pub(super) struct Opened<'a> {
     pub(super) kind: Kind,
 }
 
-/// Opens every source with the user's rights, and copies its mount tree.
+/// Opens every source with the user's rights, and copies its mount tree; makes those
+/// that are made of memory.
 pub(super) fn open_sources<'a>(
     plan: &'a Plan,
     access: &FileAccess,
+    owner: &Identity,
     calls: Calls,
 ) -> Result<Vec<Opened<'a>>, ApplyError> {
     // Once for all: each change of rights is a handful of system calls.
-    let opened: Vec<io::Result<OwnedFd>> = access
+    let opened: Vec<Option<io::Result<OwnedFd>>> = access
         .with(|| {
             plan.mounts
                 .iter()
-                .map(|mount| open_source(mount.source.as_path()))
+                .map(|mount| mount.host().map(|path| open_source(path.as_path())))
                 .collect()
         })
         .map_err(step("taking the user's rights to files"))?;
     let mut list = Vec::new();
     for (mount, opened) in plan.mounts.iter().zip(opened) {
-        let copied = opened.and_then(|fd| {
-            let kind = Kind::of(fd.as_fd())?;
-            Ok((Detached::bind(fd, mount.attributes, calls)?, kind))
-        });
-        match (copied, mount.need) {
+        let made = match (&mount.source, opened) {
+            (Source::Host(_), Some(opened)) => opened.and_then(|fd| copy(fd, mount, calls)),
+            (Source::Tmpfs { size, mode }, _) => {
+                let tmpfs = memory(mount, size.as_deref(), mode.as_deref(), owner, calls)?;
+                Ok((tmpfs, Kind::Directory))
+            }
+            (Source::Host(_), None) => Err(io::ErrorKind::NotFound.into()),
+        };
+        match (made, mount.need) {
             (Ok((tree, kind)), _) => list.push(Opened { mount, tree, kind }),
             (Err(error), Need::IfPossible) => {
-                tracing::debug!(source = %mount.source, %error, "default mount left out");
+                tracing::debug!(source = %mount.source, %error, "mount left out");
             }
             (Err(error), Need::Asked) => {
                 return Err(ApplyError::MountSource {
-                    mount: mount.source.clone(),
+                    mount: mount.source.to_string(),
                     target: mount.target.clone(),
                     error,
                 });
@@ -58,6 +65,44 @@ pub(super) fn open_sources<'a>(
         }
     }
     Ok(list)
+}
+
+fn copy(fd: OwnedFd, mount: &Mount, calls: Calls) -> io::Result<(Detached, Kind)> {
+    let kind = Kind::of(fd.as_fd())?;
+    match (mount.create, kind) {
+        (Create::Directory, Kind::File) => return Err(io::ErrorKind::NotADirectory.into()),
+        (Create::File, Kind::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
+        _ => {}
+    }
+    let tree = Detached::bind(fd, mount.attributes, calls)?;
+    match mount.propagation {
+        None => Ok((tree, kind)),
+        Some(how) => Ok((tree.propagating(how)?, kind)),
+    }
+}
+
+/// A file system in memory, which the job's memory pays for as it fills.
+fn memory(
+    mount: &Mount,
+    size: Option<&str>,
+    mode: Option<&str>,
+    owner: &Identity,
+    calls: Calls,
+) -> Result<Detached, ApplyError> {
+    let mut options = vec![
+        ("mode", Some(mode.unwrap_or("1777").to_owned())),
+        ("uid", Some(owner.uid.to_string())),
+        ("gid", Some(owner.gid.to_string())),
+    ];
+    options.extend(size.map(|size| ("size", Some(size.to_owned()))));
+    let filesystem = Filesystem {
+        what: "a tmpfs",
+        kind: "tmpfs",
+        source: "oarlock".to_owned(),
+        options,
+        attributes: mount.attributes,
+    };
+    Detached::new(filesystem, calls)
 }
 
 /// Opens a source as a place; no link of /proc is followed into a process.
@@ -116,7 +161,7 @@ pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), A
         _ => TargetProblem::Kernel(error),
     };
     Err(ApplyError::MountTarget {
-        mount: bind.mount.source.clone(),
+        mount: bind.mount.source.to_string(),
         target: bind.mount.target.clone(),
         problem,
     })

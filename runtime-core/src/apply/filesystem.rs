@@ -8,6 +8,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use super::ApplyError;
 use super::rootfs::SCRATCH;
 use crate::config::MountCalls;
+use crate::request::Propagation;
 use crate::sys::mount::{self, Attributes};
 
 /// Which system calls this kernel has.
@@ -140,6 +141,28 @@ impl Detached {
         let tree = mount::clone_tree(source.as_fd())?;
         mount::add_attributes(tree.as_fd(), attributes)?;
         Ok(Self::Made(tree))
+    }
+
+    /// Sets what later mounts do with every mount of the tree.
+    ///
+    /// # Errors
+    /// What the kernel said; [`io::ErrorKind::Unsupported`] where mount(2) alone is
+    /// used, which cannot do that before the tree is in its place.
+    pub fn propagating(self, how: Propagation) -> io::Result<Self> {
+        let Self::Made(tree) = &self else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        // First apart from the host in any case: what the container does, or what is
+        // put into it, must not come out.
+        match how {
+            Propagation::Private => mount::propagate(tree.as_fd(), mount::PRIVATE)?,
+            Propagation::Slave => mount::propagate(tree.as_fd(), mount::SLAVE)?,
+            Propagation::Shared => {
+                mount::propagate(tree.as_fd(), mount::SLAVE)?;
+                mount::propagate(tree.as_fd(), mount::SHARED)?;
+            }
+        }
+        Ok(self)
     }
 }
 

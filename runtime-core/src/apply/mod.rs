@@ -23,7 +23,7 @@ mod warm;
 use std::io;
 use std::path::PathBuf;
 
-use crate::path::{ContainerPath, HostPath};
+use crate::path::ContainerPath;
 
 /// What could not be done. Every message is complete but for the image's name.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ pub enum ApplyError {
     )]
     MountSource {
         /// The source.
-        mount: HostPath,
+        mount: String,
         /// The target.
         target: ContainerPath,
         /// What the kernel said.
@@ -104,7 +104,7 @@ pub enum ApplyError {
     #[error("mount {mount}:{target}: target: {problem}")]
     MountTarget {
         /// The source.
-        mount: HostPath,
+        mount: String,
         /// The target.
         target: ContainerPath,
         /// What is wrong.

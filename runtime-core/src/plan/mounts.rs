@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::NodeFacts;
 use crate::config::SiteConfig;
 use crate::path::{ContainerPath, HostPath};
-use crate::request::{Access, Request};
+use crate::request::{Access, Create, MountSource, Propagation, Request, UserMount};
 use crate::sys::mount::Attributes;
 
 /// What happens where a bind cannot be made.
@@ -17,17 +17,67 @@ pub enum Need {
     IfPossible,
 }
 
-/// One bind of the host's tree.
+/// What is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file or directory of the host; opened with the user's rights.
+    Host(HostPath),
+    /// An empty file system in memory, which belongs to the user.
+    Tmpfs {
+        /// In the words of tmpfs(5).
+        size: Option<String>,
+        /// Octal digits.
+        mode: Option<String>,
+    },
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(path) => path.fmt(f),
+            Self::Tmpfs { .. } => f.write_str("tmpfs"),
+        }
+    }
+}
+
+/// One mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// On the host; opened with the user's rights.
-    pub source: HostPath,
+    /// What is shown.
+    pub source: Source,
     /// In the container.
     pub target: ContainerPath,
     /// Set on every mount of the tree.
     pub attributes: Attributes,
+    /// Set on every mount of the tree; as the namespace has it where `None`.
+    pub propagation: Option<Propagation>,
+    /// What the source must be.
+    pub create: Create,
     /// Whether it may be left out.
     pub need: Need,
+}
+
+impl Mount {
+    /// A default: what the host has at this path, at the same path.
+    fn same(path: &HostPath, attributes: Attributes) -> Self {
+        Self {
+            source: Source::Host(path.clone()),
+            target: path.same_inside(),
+            attributes,
+            propagation: None,
+            create: Create::Auto,
+            need: Need::IfPossible,
+        }
+    }
+
+    /// Where on the host it comes from.
+    #[must_use]
+    pub fn host(&self) -> Option<&HostPath> {
+        match &self.source {
+            Source::Host(path) => Some(path),
+            Source::Tmpfs { .. } => None,
+        }
+    }
 }
 
 /// Trees of the system: what a job merely names (its working directory, its MPI
@@ -61,12 +111,7 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
         if path.as_bytes() == b"/" {
             return;
         }
-        list.push(Mount {
-            source: path.clone(),
-            target: path.same_inside(),
-            attributes,
-            need: Need::IfPossible,
-        });
+        list.push(Mount::same(path, attributes));
     };
     let known = |path: &str| HostPath::new(path).ok();
     let kernel = Attributes {
@@ -92,7 +137,7 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     {
         same(&path, BIND);
     }
-    if config.mounts.home
+    if request.options.mount_home.unwrap_or(config.mounts.home)
         && let Some(home) = &facts.home
     {
         same(home, BIND);
@@ -114,27 +159,56 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     let mut list = without_the_visible(&list);
     for wanted in &request.options.mounts {
-        list.retain(|m| m.target != wanted.target || m.need == Need::Asked);
-        list.push(Mount {
-            source: wanted.source.clone(),
-            target: wanted.target.clone(),
-            attributes: Attributes {
-                read_only: wanted.access == Access::ReadOnly,
-                ..BIND
-            },
-            need: Need::Asked,
-        });
+        take(&mut list, wanted, facts);
     }
     list.sort_by_key(|m| depth(&m.target));
     list
 }
 
+/// Adds what the user wants to the list, or takes what he does not want from it.
+fn take(list: &mut Vec<Mount>, wanted: &UserMount, facts: &NodeFacts) {
+    let source = match &wanted.source {
+        MountSource::Umount => {
+            list.retain(|m| m.target.below(&wanted.target).is_none());
+            return;
+        }
+        MountSource::Tmpfs { size, mode } => Source::Tmpfs {
+            size: size.clone(),
+            mode: mode.clone(),
+        },
+        MountSource::Host(path) => Source::Host(path.clone()),
+        MountSource::Relative(path) => {
+            let base = facts.cwd.clone().unwrap_or_else(HostPath::root);
+            Source::Host(base.join_relative(path).unwrap_or(base))
+        }
+    };
+    list.retain(|m| m.target != wanted.target || m.need == Need::Asked);
+    list.push(Mount {
+        source,
+        target: wanted.target.clone(),
+        attributes: Attributes {
+            read_only: wanted.access == Access::ReadOnly,
+            noexec: wanted.noexec,
+            ..BIND
+        },
+        propagation: wanted.propagation,
+        create: wanted.create,
+        need: if wanted.optional {
+            Need::IfPossible
+        } else {
+            Need::Asked
+        },
+    });
+}
+
 /// Whether a path of the host is shown at its own place.
 #[must_use]
 pub fn shows(mounts: &[Mount], path: &HostPath) -> bool {
-    mounts
-        .iter()
-        .any(|m| m.source.as_bytes() == m.target.as_bytes() && path.below(&m.source).is_some())
+    mounts.iter().any(|m| {
+        m.host().is_some_and(|source| {
+            source.as_bytes() == m.target.as_bytes() && path.below(source).is_some()
+        })
+    })
 }
 
 fn depth(path: &ContainerPath) -> usize {
@@ -155,7 +229,7 @@ fn is_the_jobs_own(path: &HostPath) -> bool {
 fn without_the_visible(list: &[Mount]) -> Vec<Mount> {
     let visible = |m: &Mount, place: usize| {
         list.iter().enumerate().any(|(other_place, other)| {
-            let above = m.source.below(&other.source);
+            let above = m.host().zip(other.host()).and_then(|(m, o)| m.below(o));
             above.is_some_and(|rest| !rest.as_bytes().is_empty() || other_place < place)
                 && m.attributes == other.attributes
         })
@@ -172,19 +246,18 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
-    use crate::request::{Identity, ImageName, Options, UserMount};
+    use crate::request::{Identity, ImageName, Options, Scope};
 
     fn request(mounts: &str) -> Request {
         Request {
             options: Options {
-                image: ImageName::parse(OsStr::new("/x.sif")).unwrap(),
+                image: ImageName::parse(OsStr::new("/x.sif")).ok(),
                 mounts: if mounts.is_empty() {
                     Vec::new()
                 } else {
                     UserMount::parse_list(OsStr::new(mounts)).unwrap()
                 },
-                workdir: None,
-                stage: None,
+                ..Options::default()
             },
             identity: Identity {
                 uid: 1,
@@ -195,6 +268,7 @@ mod tests {
             program: None,
             script: None,
             mpi: None,
+            scope: Scope::Global,
             ranks: 1,
             job: 0,
             label: String::new(),
@@ -301,9 +375,59 @@ mod tests {
             .filter(|m| m.target.as_bytes() == b"/tmp")
             .collect();
         assert_eq!(tmp.len(), 1);
-        assert_eq!(tmp[0].source.as_bytes(), b"/scratch/tmp");
+        assert_eq!(tmp[0].source.to_string(), "/scratch/tmp");
         assert!(tmp[0].attributes.read_only);
         assert_eq!(tmp[0].need, Need::Asked);
+    }
+
+    #[test]
+    fn umount_leaves_out_what_is_there_and_below() {
+        let facts = NodeFacts {
+            home: host("/home/a"),
+            cwd: host("/home/a/run"),
+            ..NodeFacts::default()
+        };
+        let list = targets(&request("umount:/home,umount:/tmp,/x:/tmp/y"), &facts);
+        for gone in ["/home/a", "/tmp"] {
+            assert!(!list.contains(&gone.to_owned()), "{gone}");
+        }
+        for there in ["/tmp/y", "/var/tmp", "/proc"] {
+            assert!(list.contains(&there.to_owned()), "{there}");
+        }
+    }
+
+    #[test]
+    fn a_relative_source_begins_at_the_working_directory() {
+        let facts = NodeFacts {
+            cwd: host("/data/run"),
+            ..NodeFacts::default()
+        };
+        let list = plan(&request("./in:/in,../x:/x"), &SiteConfig::default(), &facts);
+        let source = |target: &str| {
+            let mount = list.iter().find(|m| m.target.to_string() == target);
+            mount.map(|m| m.source.to_string())
+        };
+        assert_eq!(source("/in").as_deref(), Some("/data/run/in"));
+        assert_eq!(source("/x").as_deref(), Some("/data/x"));
+    }
+
+    #[test]
+    fn the_users_word_on_the_home_directory_counts() {
+        let facts = NodeFacts {
+            home: host("/home/a"),
+            ..NodeFacts::default()
+        };
+        let mut config = SiteConfig::default();
+        for site in [true, false] {
+            config.mounts.home = site;
+            for (user, shown) in [(None, site), (Some(true), true), (Some(false), false)] {
+                let mut request = request("");
+                request.options.mount_home = user;
+                let list = plan(&request, &config, &facts);
+                let there = list.iter().any(|m| m.target.as_bytes() == b"/home/a");
+                assert_eq!(there, shown, "{site} {user:?}");
+            }
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn build(
     asker: BorrowedFd<'_>,
     deadline: Instant,
 ) -> Result<Container, BuildError> {
-    let named = || work.request.options.image.clone();
+    let named = || work.request.image().clone();
     let start = |error| BuildError::Start {
         image: named(),
         error,
@@ -133,7 +133,7 @@ pub fn build(
 
 /// In the child.
 fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
-    let image = work.request.options.image.clone();
+    let image = work.request.image().clone();
     match make(work) {
         Ok(made) => ipc::send(
             socket,

@@ -94,7 +94,7 @@ pub(super) fn choose(
         };
     };
     let method = trust::method(images, layout, trusted);
-    tracing::debug!(?method, ?doubt, IMAGE = %request.options.image, "trust");
+    tracing::debug!(?method, ?doubt, IMAGE = %request.image(), "trust");
     let wish = request.options.stage.unwrap_or(images.stage);
     let needs_kernel = layout.needs_kernel(&fuse::served(&config.fuse));
     if method == Method::Fuse
@@ -142,7 +142,7 @@ fn with_store(
         Ok(store) => store,
         Err(error) if wanting.required => return Err(error.into()),
         Err(error) => {
-            tracing::warn!(%error, IMAGE = %request.options.image, "the image runs from where it lies");
+            tracing::warn!(%error, IMAGE = %request.image(), "the image runs from where it lies");
             return Ok(run(source, method));
         }
     };

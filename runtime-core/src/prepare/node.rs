@@ -29,7 +29,7 @@ use crate::image::trust::Method;
 use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{NodeFacts, mounts};
-use crate::request::{ImageName, Request, RequestError};
+use crate::request::{ImageName, Options, Request, RequestError, Unshare};
 use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc};
 
@@ -55,6 +55,8 @@ pub(super) enum Failure {
     },
     #[error(transparent)]
     Name(#[from] RequestError),
+    #[error("{0} is not supported yet; leave it out")]
+    NotYet(&'static str),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
     NoCopy { image: ImageName, why: String },
     #[error("{what}: {error}")]
@@ -121,6 +123,25 @@ pub(super) struct Built {
     _surveyor: Option<Surveyor>,
 }
 
+/// Refuses what is understood and not built yet: to go on without it would be
+/// another container than the one that was asked for.
+pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
+    let asked = [
+        (options.name.is_some(), "--container-name"),
+        (options.save.is_some(), "--container-save"),
+        (options.remap_root == Some(true), "--container-remap-root"),
+        (options.entrypoint == Some(true), "--container-entrypoint"),
+        (options.writable == Some(true), "--container-writable"),
+        (options.unshare != Unshare::NONE, "--container-unshare"),
+        (!options.overlays.is_empty(), "--container-overlay"),
+        (options.profile.is_some(), "--container-profile"),
+    ];
+    match asked.into_iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, option)) => Err(Failure::NotYet(option)),
+        None => Ok(()),
+    }
+}
+
 impl Node<'_> {
     /// Opens the image with the user's rights, decides who may parse it, mounts it.
     pub(super) fn prepare_image(&self) -> Result<Prepared, Failure> {
@@ -168,7 +189,7 @@ impl Node<'_> {
             known,
             home,
         } = waiting;
-        let image = &self.request.options.image;
+        let image = self.request.image();
         let outcome = staging::stage_first(
             source.fd.as_fd(),
             &wish,
@@ -242,7 +263,7 @@ impl Node<'_> {
             }
         }
         if let (Some((source, wish)), Some(groups)) = (&built.behind, groups) {
-            let image = &self.request.options.image;
+            let image = self.request.image();
             match staging::stage_behind(source, wish, image, groups, self.config) {
                 Ok(helper) => leave_to_slurmstepd(self.socket.as_fd(), helper),
                 Err(error) => tracing::warn!(%error, "no copy is made for later steps"),
@@ -265,7 +286,7 @@ impl Node<'_> {
 
     fn failed(&self, error: ApplyError) -> Failure {
         Failure::Image {
-            image: self.request.options.image.clone(),
+            image: self.request.image().clone(),
             error,
         }
     }
@@ -278,17 +299,17 @@ impl Node<'_> {
 
     /// With the user's rights, and where there is a task in its control groups.
     fn open(&self, cwd: Option<&HostPath>, task: Option<u32>) -> Result<Opened, Failure> {
-        if let Some(name) = self.request.options.image.in_registry() {
+        if let Some(name) = self.request.image().in_registry() {
             policy::allows_registry(&self.config.images, &name).map_err(|denial| {
                 Failure::Choice {
-                    image: self.request.options.image.clone(),
+                    image: self.request.image().clone(),
                     error: denial.into(),
                 }
             })?;
         }
-        self.request.options.image.must_be_a_path()?;
+        self.request.image().must_be_a_path()?;
         Ok(half::open_as_user(
-            &self.request.options.image,
+            self.request.image(),
             cwd,
             task,
             &self.request.identity,
@@ -300,7 +321,7 @@ impl Node<'_> {
 
     fn choose(&self, source: Source) -> Result<Chosen, Failure> {
         choose::choose(source, self.request, self.config).map_err(|error| Failure::Choice {
-            image: self.request.options.image.clone(),
+            image: self.request.image().clone(),
             error,
         })
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::node::{Built, Failure, Made, Node, step};
+use super::node::{Built, Failure, Made, Node, refuse_not_yet, step};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::config::SiteConfig;
@@ -31,7 +31,7 @@ pub fn run(socket: &OwnedFd, request: OwnedFd, config: &Path, ranks: u32) -> u8 
     let code = match serve(socket, &request, config) {
         Ok(()) => 0,
         Err(Stop::Failed(failure)) => {
-            tracing::error!(JOB_STEP = %request.label, IMAGE = %request.options.image, "{failure}");
+            tracing::error!(JOB_STEP = %request.label, IMAGE = %request.image(), "{failure}");
             refuse(socket, request.ranks, &failure)
         }
         Err(Stop::Abandoned) => {
@@ -59,6 +59,7 @@ impl<T: Into<Failure>> std::convert::From<T> for Stop {
 
 fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop> {
     let config = SiteConfig::load(config, true).map_err(Failure::from)?;
+    refuse_not_yet(&request.options)?;
     sys::mount::require_openat2().map_err(step("Oarlock needs Linux 5.6 or newer (openat2)"))?;
     let node = Node {
         socket,
@@ -69,7 +70,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     // An absolute name needs nothing from the task: the work goes on beside
     // slurmstepd's own. A failure is not told yet, the task may see other files.
     let begun = Instant::now();
-    let early = if request.options.image.is_absolute() {
+    let early = if request.image().is_absolute() {
         node.prepare_image().ok()
     } else {
         None
@@ -105,7 +106,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     };
     tracing::info!(
         JOB_STEP = %request.label,
-        IMAGE = %request.options.image,
+        IMAGE = %request.image(),
         IMAGE_MICROSECONDS = times.image,
         BUILD_MICROSECONDS = times.build,
         "container ready"

@@ -61,12 +61,43 @@ impl Attributes {
 /// # Errors
 /// `ENOSYS` before 5.12; else what the kernel said.
 pub fn add_attributes(tree: BorrowedFd<'_>, attributes: Attributes) -> io::Result<()> {
-    let raw = RawMountAttr {
-        attr_set: attributes.bits(),
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+    set_tree(
+        tree,
+        RawMountAttr {
+            attr_set: attributes.bits(),
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: 0,
+        },
+    )
+}
+
+/// How mounts and unmounts travel, for [`propagate`]: nowhere.
+pub const PRIVATE: u64 = libc::MS_PRIVATE;
+/// From the host into the container.
+pub const SLAVE: u64 = libc::MS_SLAVE;
+/// Between the copies of a mount.
+pub const SHARED: u64 = libc::MS_SHARED;
+
+/// Changes how mounts travel, for every mount of the tree behind `tree`,
+/// mount_setattr(2), mount_namespaces(7).
+///
+/// # Errors
+/// `ENOSYS` before 5.12; else what the kernel said.
+pub fn propagate(tree: BorrowedFd<'_>, how: u64) -> io::Result<()> {
+    set_tree(
+        tree,
+        RawMountAttr {
+            attr_set: 0,
+            attr_clr: 0,
+            propagation: how,
+            userns_fd: 0,
+        },
+    )
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn set_tree(tree: BorrowedFd<'_>, raw: RawMountAttr) -> io::Result<()> {
     // SAFETY: the path is an empty C string, the struct lives through the call
     // and its size is passed with it.
     let done = unsafe {
