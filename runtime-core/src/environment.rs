@@ -3,9 +3,10 @@
 //! Computed once a node as a list of changes, because the job's variables that
 //! differ between ranks (`SLURM_PROCID`, `PMI_FD` …) are never touched.
 //!
-//! Precedence: `OARLOCKENV_X` of the job > the image > the job; but Slurm's, the
-//! process managers' and the devices' variables, and the user's own, always come
-//! from the job. Pure: no file and no process is touched here.
+//! Precedence: `OARLOCKENV_X` of the job, then what `--container-env` chooses from the
+//! job, then the image, then the job; but Slurm's, the process managers' and the
+//! devices' variables, and the user's own, always come from the job. Pure: no file and
+//! no process is touched here.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -90,11 +91,13 @@ pub fn split(entry: &OsStr) -> Option<(&[u8], &[u8])> {
 
 /// The changes that turn the job's environment into the container's.
 ///
-/// `image` is what the image's own scripts or configuration export; `has_locale`
-/// answers whether the image knows a locale by name.
+/// `image` is what the image's own scripts or configuration export; `chosen` are the
+/// names that the user wants from the job; `has_locale` answers whether the image
+/// knows a locale by name.
 pub fn changes(
     job: &[OsString],
     image: &[(OsString, OsString)],
+    chosen: &[OsString],
     has_locale: impl Fn(&[u8]) -> bool,
 ) -> Vec<Change> {
     let own = |text: &[u8]| OsString::from_vec(text.to_vec());
@@ -103,13 +106,21 @@ pub fn changes(
             .iter()
             .any(|(name, _)| name.as_bytes() == wanted.as_bytes())
     };
+    // What is chosen and the job does not have, the image may still have.
+    let is_chosen = |wanted: &[u8]| {
+        chosen.iter().any(|name| name.as_bytes() == wanted)
+            && job
+                .iter()
+                .filter_map(|entry| split(entry))
+                .any(|(name, _)| name == wanted)
+    };
     let mut list = Vec::new();
     for (name, value) in image {
-        if !is_from_job(name.as_bytes()) {
+        if !is_from_job(name.as_bytes()) && !is_chosen(name.as_bytes()) {
             list.push(Change::Set(name.clone(), value.clone()));
         }
     }
-    if !in_image("PATH") {
+    if !in_image("PATH") && !is_chosen(b"PATH") {
         list.push(Change::Set("PATH".into(), DEFAULT_PATH.into()));
     }
     let mut forced = Vec::new();
@@ -118,7 +129,9 @@ pub fn changes(
             if !name.is_empty() {
                 forced.push(Change::Set(own(name), own(value)));
             }
-        } else if !in_image(&String::from_utf8_lossy(name)) && is_dropped(name, value, &has_locale)
+        } else if !in_image(&String::from_utf8_lossy(name))
+            && !is_chosen(name)
+            && is_dropped(name, value, &has_locale)
         {
             list.push(Change::Unset(own(name)));
         }
@@ -215,6 +228,25 @@ pub fn apply(job: &[OsString], changes: &[Change]) -> Vec<OsString> {
         }
     }
     out
+}
+
+/// Reads /etc/environment, where images that `enroot import` wrote keep what their
+/// configuration sets: a line for each, the value as it is or in quotes.
+#[must_use]
+pub fn parse_environment_file(text: &[u8]) -> Vec<OsString> {
+    text.split(|b| *b == b'\n')
+        .filter_map(|line| {
+            let equals = line.iter().position(|b| *b == b'=')?;
+            let (name, value) = (line.get(..equals)?, line.get(equals + 1..)?);
+            let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+            if name.is_empty() || !name.iter().all(is_name) || value.contains(&0) {
+                return None;
+            }
+            let quoted = |quote: u8| value.strip_prefix(&[quote])?.strip_suffix(&[quote]);
+            let value = quoted(b'"').or_else(|| quoted(b'\'')).unwrap_or(value);
+            Some(OsString::from_vec([name, b"=", value].concat()))
+        })
+        .collect()
 }
 
 /// Reads the output of a POSIX shell's `export -p`: lines of `export NAME=word`
@@ -363,7 +395,8 @@ mod tests {
 
     fn result(given: &[&str], image: &[(&str, &str)], locales: &[&str]) -> Vec<String> {
         let given = job(given);
-        let list = changes(&given, &pairs(image), |l| {
+        let chosen = ["CHOSEN".into(), "LC_TIME".into()];
+        let list = changes(&given, &pairs(image), &chosen, |l| {
             locales.iter().any(|k| k.as_bytes() == l)
         });
         let mut out: Vec<String> = apply(&given, &decode(&encode(&list)))
@@ -384,6 +417,9 @@ mod tests {
                 vec!["A=user", "OARLOCKENV_A=user"],
             ),
             (vec!["B=job"], vec![], vec!["B=job"]),
+            (vec!["CHOSEN=job"], vec![("CHOSEN", "image")], vec!["CHOSEN=job"]),
+            (vec![], vec![("CHOSEN", "image")], vec!["CHOSEN=image"]),
+            (vec!["LC_TIME=de_DE"], vec![], vec!["LC_TIME=de_DE"]),
             (
                 vec!["SLURM_JOB_ID=7"],
                 vec![("SLURM_JOB_ID", "0")],
@@ -422,6 +458,15 @@ mod tests {
         assert_eq!(
             result(&["PATH=/host"], &[("PATH", "/img")], &[]),
             ["PATH=/img"]
+        );
+    }
+
+    #[test]
+    fn an_environment_file_has_lines() {
+        let text = b"A=1\n# B=2\nC=\"x y\"\nD='z'\nE=a\"b\n\nnothing\nF=\nG H=1\n";
+        assert_eq!(
+            parse_environment_file(text),
+            ["A=1", "C=x y", "D=z", "E=a\"b", "F="].map(OsString::from)
         );
     }
 

@@ -128,7 +128,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
         }
         .build()?;
         drop(surveyor);
-        if container.scripts {
+        if scripts::is_wanted(container.scripts, request) {
             scripts::run_scripts(From::Inside, &container.changes, request, &FileAccess::Own)?;
         }
         Ok(container)

@@ -23,6 +23,13 @@ pub(crate) fn tell(text: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// Writes a line that the user has asked for to standard output.
+pub(crate) fn print(text: &str) {
+    let line = format!("{}: {}\n", node_name(), for_people(text));
+    let _ = std::io::stdout().write_all(line.as_bytes());
+    let _ = std::io::stdout().flush();
+}
+
 /// Writes the line of a client, which is on one machine only.
 pub(crate) fn tell_client(text: &str) {
     let _ = std::io::stderr().write_all(format!("oarlock: {}\n", for_people(text)).as_bytes());

@@ -83,6 +83,7 @@ impl Handoff {
         loop {
             match self.receive()? {
                 Some(Answer::Notice(text)) => failure::tell(&text),
+                Some(Answer::Line(text)) => failure::print(&text),
                 other => return Ok(other),
             }
         }

@@ -24,6 +24,7 @@ use crate::task::{self, Outcome};
 
 const OK: c_int = 0;
 const REFUSED: c_int = -1;
+const TASK_DONE: i32 = 0;
 const TASK_FAILED: i32 = 1;
 
 fn is_client() -> bool {
@@ -238,19 +239,20 @@ pub unsafe extern "C" fn slurm_spank_task_init(
     let outcome = catch_unwind(|| task::enter_container(Spank::new(spank)));
     match outcome {
         Ok(Outcome::Run) => OK,
-        Ok(Outcome::End) => end_task(),
+        Ok(Outcome::Done) => end_task(TASK_DONE),
+        Ok(Outcome::End) => end_task(TASK_FAILED),
         Err(_) => {
             failure::tell(&panicked().0);
-            end_task()
+            end_task(TASK_FAILED)
         }
     }
 }
 
 /// The task must not go on whatever Slurm makes of a return code.
-fn end_task() -> ! {
+fn end_task(code: i32) -> ! {
     // SAFETY: _exit takes a number and does not return; this is a child of
     // slurmstepd that has nothing to clean up.
-    unsafe { libc::_exit(TASK_FAILED) }
+    unsafe { libc::_exit(code) }
 }
 
 /// In slurmstepd, after each task's end: after the last, `oarlock-prepare` is

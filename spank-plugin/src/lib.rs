@@ -14,6 +14,7 @@ mod failure;
 // What is `pub` in these two is for Slurm, not for Rust.
 #[allow(unsafe_code, unreachable_pub)]
 mod ffi;
+mod frameworks;
 mod handoff;
 #[allow(unsafe_code, unreachable_pub)]
 mod hooks;

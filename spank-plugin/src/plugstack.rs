@@ -80,7 +80,10 @@ impl Plugstack {
         } else if let Some(word) = value(b"sbatch_support=") {
             self.sbatch_support = switch("sbatch_support", word)?;
         } else if !OF_PYXIS.iter().any(|name| bytes.starts_with(name)) {
-            return Err(wrong(&format!("it is unknown; known are {KNOWN}")));
+            let argument = argument.to_string_lossy();
+            return Err(Failure(format!(
+                "plugstack.conf: unknown argument \"{argument}\"; known are {KNOWN}"
+            )));
         }
         Ok(())
     }
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_an_error_that_names_the_known() {
         for (argument, part) in [
-            ("scope=job", "it is unknown; known are prepare=PATH"),
+            ("scope=job", "unknown argument \"scope=job\"; known are prepare=PATH"),
             ("container_scope=node", "write global or job"),
             ("sbatch_support=maybe", "write 1, true"),
         ] {

@@ -14,6 +14,7 @@ use runtime_core::sys::credentials;
 
 use crate::failure::{self, Failure};
 use crate::ffi::Spank;
+use crate::frameworks;
 use crate::state::{HANDOFF, state};
 use crate::step;
 
@@ -42,6 +43,8 @@ pub(crate) enum Outcome {
     Run,
     /// End. The user has been told, or another rank of the node tells him.
     End,
+    /// End well: nothing was to be run.
+    Done,
 }
 
 /// As the user, before the program starts.
@@ -62,7 +65,8 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
         return Outcome::End;
     }
     match enter_as_asked(spank) {
-        Ok(()) => Outcome::Run,
+        Ok(Entered::Container) => Outcome::Run,
+        Ok(Entered::Nothing) => Outcome::Done,
         Err(Refusal { text, teller }) => {
             let tell = match teller {
                 Teller::ThisRank => true,
@@ -75,6 +79,13 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
             Outcome::End
         }
     }
+}
+
+/// What came of entering.
+enum Entered {
+    Container,
+    /// The container was only to be explained.
+    Nothing,
 }
 
 /// Why this rank does not enter, and who tells the user: one line a node where
@@ -115,7 +126,7 @@ impl From<enter::EnterError> for Refusal {
     }
 }
 
-fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
+fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     let handoff = HANDOFF
         .get()
         .ok_or_else(|| Failure("oarlock-prepare was not started".to_owned()))?;
@@ -147,7 +158,8 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
                 },
             });
         }
-        Some(Answer::Server(_) | Answer::Notice(_)) | None => {
+        Some(Answer::Explained) => return Ok(Entered::Nothing),
+        Some(Answer::Server(_) | Answer::Notice(_) | Answer::Line(_)) | None => {
             return Err(Failure(
                 "oarlock-prepare ended without an answer; see the node's journal".to_owned(),
             )
@@ -162,10 +174,13 @@ fn enter_as_asked(spank: Spank) -> Result<(), Refusal> {
     enter::change_directory(asked.as_ref(), cwd.as_ref(), home)?;
     drop(namespace);
     set_environment(spank, &changes, &environment);
+    for (name, value) in frameworks::rank_variables(&changes, &environment) {
+        let _ = spank.set_variable(name.as_ref(), value.as_ref());
+    }
     if step::variable(&environment, OsStr::new("OARLOCK_TIMING")).is_some() {
         tell_times(times, &begun);
     }
-    Ok(())
+    Ok(Entered::Container)
 }
 
 /// Each variable costs some ten microseconds in Slurm: what stays as it is is

@@ -84,6 +84,12 @@ impl Known {
         }
     }
 
+    /// Whether the image has no configuration, or one that sets nothing.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        self.environment.is_empty()
+    }
+
     /// As a memory file, for the survey.
     ///
     /// # Errors

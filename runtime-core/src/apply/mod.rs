@@ -129,6 +129,11 @@ pub enum ApplyError {
         "the image's environment scripts (/.singularity.d/env/*.sh) failed in its own /bin/sh; try them one by one in a copy of the image"
     )]
     Scripts,
+    /// The image's entry point did not run the command it was given.
+    #[error(
+        "the image's entry point did not run the command that it was given{0}; leave --container-entrypoint out, or use --container-entrypoint-log to see what it prints"
+    )]
+    EntryPoint(String),
 }
 
 /// Why a target cannot be mounted on.

@@ -177,10 +177,18 @@ fn look(
     if has_scripts(image) {
         code |= HAS_SCRIPTS;
     } else {
-        let changes =
-            environment::changes(&request.environment, &known.image_environment(), |name| {
-                has_locale(image, name)
-            });
+        let known = if known.says_nothing() {
+            let text = read_in(image, "etc/environment");
+            known.with_environment(environment::parse_environment_file(&text))
+        } else {
+            known
+        };
+        let changes = environment::changes(
+            &request.environment,
+            &known.image_environment(),
+            &request.options.env,
+            |name| has_locale(image, name),
+        );
         files
             .changes
             .write_all_at(&environment::encode(&changes), 0)?;

@@ -2,12 +2,16 @@
 //! root. See [`runtime_core::prepare`]. It is of no use to anybody else: without
 //! the plugin's descriptors it says so and ends.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime_core::prepare::{protocol, serve};
+use runtime_core::prepare::{debug, protocol, serve};
 use runtime_core::sys::process;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -39,12 +43,40 @@ fn main() -> ExitCode {
 
 /// The journal is a help, never a condition: a node without one runs jobs too.
 fn log_to_journal() {
-    if let Ok(journal) = tracing_journald::layer() {
-        let subscriber = tracing_subscriber::registry().with(
-            journal
-                .with_syslog_identifier("oarlock".to_owned())
-                .with_field_prefix(None),
-        );
-        let _ = tracing::subscriber::set_global_default(subscriber);
+    let journal = tracing_journald::layer().ok().map(|journal| {
+        journal
+            .with_syslog_identifier("oarlock".to_owned())
+            .with_field_prefix(None)
+    });
+    let subscriber = tracing_subscriber::registry().with(journal).with(ToUser);
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Shows events to a user who has asked for that.
+struct ToUser;
+
+impl<S: Subscriber> Layer<S> for ToUser {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if debug::is_asked() {
+            let mut line = Line::default();
+            event.record(&mut line);
+            debug::show(&format!("{}{}", line.message, line.fields));
+        }
+    }
+}
+
+/// An event as text.
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, ", {}: {value:?}", name.to_lowercase()),
+        };
     }
 }

@@ -43,6 +43,19 @@ pub enum Doubt {
     Unseen(String),
 }
 
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoFile => "it is no regular file",
+            Self::Owner => "it or a directory above it does not belong to root",
+            Self::Writable => "others than root can write it or a directory above it",
+            Self::Served => "it is on a file system that a user may serve",
+            Self::Moved => "its path leads to another file by now",
+            Self::Unseen(why) => return write!(f, "its path cannot be looked at: {why}"),
+        })
+    }
+}
+
 /// Chooses by the site's policy, and by whether only root can have written the
 /// file.
 #[must_use]

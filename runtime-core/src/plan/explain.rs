@@ -4,25 +4,16 @@ use std::fmt;
 
 use super::Plan;
 use super::devices::Node;
-use super::mounts::Need;
+use super::mounts::{Mount, Need, Source};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for mount in &self.mounts {
-            let access = if mount.attributes.read_only {
-                "ro"
-            } else {
-                "rw"
+            let what = match &mount.source {
+                Source::Host(path) => format!("bind {path}"),
+                Source::Tmpfs { .. } => "tmpfs".to_owned(),
             };
-            let need = match mount.need {
-                Need::Asked => "",
-                Need::IfPossible => " (where the node has it)",
-            };
-            writeln!(
-                f,
-                "bind {} at {} {access}{need}",
-                mount.source, mount.target
-            )?;
+            writeln!(f, "{what} at {} {}", mount.target, how(mount))?;
         }
         for node in &self.devices {
             match node {
@@ -32,5 +23,60 @@ impl fmt::Display for Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// What is particular about a mount.
+fn how(mount: &Mount) -> String {
+    let mut text = if mount.attributes.read_only {
+        "ro".to_owned()
+    } else {
+        "rw".to_owned()
+    };
+    if mount.attributes.noexec {
+        text.push_str(" noexec");
+    }
+    if let Source::Tmpfs { size, mode } = &mount.source {
+        for (name, value) in [("size", size), ("mode", mode)] {
+            if let Some(value) = value {
+                text.push_str(&format!(" {name}={value}"));
+            }
+        }
+    }
+    if mount.need == Need::IfPossible {
+        text.push_str(" (where the node has it)");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use crate::config::SiteConfig;
+    use crate::plan::{NodeFacts, plan};
+    use crate::request::{ImageName, Options, Request, UserMount};
+
+    #[test]
+    fn every_mount_is_a_line() {
+        let list = "/data:/d:ro+noexec,tmpfs:/x:size=1g+mode=0700,/y:/y:nofail";
+        let request = Request {
+            options: Options {
+                image: ImageName::parse(OsStr::new("/x.sif")).ok(),
+                mounts: UserMount::parse_list(OsStr::new(list)).unwrap(),
+                ..Options::default()
+            },
+            ..Request::default()
+        };
+        let text = plan(&request, &SiteConfig::default(), &NodeFacts::default()).to_string();
+        for line in [
+            "bind /proc at /proc rw noexec (where the node has it)\n",
+            "bind /data at /d ro noexec\n",
+            "tmpfs at /x rw size=1g mode=0700\n",
+            "bind /y at /y rw (where the node has it)\n",
+            "device /dev/null\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
     }
 }

@@ -137,12 +137,16 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     {
         same(&path, BIND);
     }
-    if request.options.mount_home.unwrap_or(config.mounts.home)
-        && let Some(home) = &facts.home
-    {
+    let with_home = request.options.mount_home.unwrap_or(config.mounts.home);
+    if with_home && let Some(home) = &facts.home {
         same(home, BIND);
     }
-    if let Some(cwd) = facts.cwd.as_ref().filter(|cwd| is_the_jobs_own(cwd)) {
+    // A home that is not to be shown does not come as the working directory either.
+    let is_hidden = |cwd: &HostPath| {
+        !with_home && facts.home.as_ref().is_some_and(|home| home.below(cwd).is_some())
+    };
+    let cwd = facts.cwd.as_ref();
+    if let Some(cwd) = cwd.filter(|cwd| is_the_jobs_own(cwd) && !is_hidden(cwd)) {
         same(cwd, BIND);
     }
     for path in facts.mpi.iter().filter(|path| is_the_jobs_own(path)) {
@@ -427,6 +431,26 @@ mod tests {
                 let there = list.iter().any(|m| m.target.as_bytes() == b"/home/a");
                 assert_eq!(there, shown, "{site} {user:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_home_that_is_hidden_is_no_working_directory() {
+        for (cwd, shown) in [
+            ("/users/a", false),
+            ("/users", false),
+            ("/users/a/run", true),
+            ("/users/ab", true),
+        ] {
+            let facts = NodeFacts {
+                home: host("/users/a"),
+                cwd: host(cwd),
+                ..NodeFacts::default()
+            };
+            let mut request = request("");
+            request.options.mount_home = Some(false);
+            let list = targets(&request, &facts);
+            assert_eq!(list.contains(&cwd.to_owned()), shown, "{cwd}");
         }
     }
 

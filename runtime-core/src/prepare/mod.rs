@@ -21,6 +21,10 @@ pub mod checker;
 #[cfg(feature = "construct")]
 mod choose;
 #[cfg(feature = "construct")]
+pub mod debug;
+#[cfg(feature = "construct")]
+mod explain;
+#[cfg(feature = "construct")]
 pub mod half;
 #[cfg(feature = "construct")]
 mod node;

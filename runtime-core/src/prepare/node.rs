@@ -11,6 +11,7 @@ use rustix::thread::LinkNameSpaceType;
 
 use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, ChoiceError, Chosen, Wish};
+use super::explain;
 use super::half::{self, HalfError, Opened};
 use super::protocol::{self, Start};
 use super::serve::leave_to_slurmstepd;
@@ -28,7 +29,7 @@ use crate::image::source::Source;
 use crate::image::trust::Method;
 use crate::kept::{self, Whose};
 use crate::path::HostPath;
-use crate::plan::{NodeFacts, mounts};
+use crate::plan::{self, NodeFacts, mounts};
 use crate::request::{ImageName, Options, Request, RequestError, Unshare};
 use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc};
@@ -130,7 +131,6 @@ pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
         (options.name.is_some(), "--container-name"),
         (options.save.is_some(), "--container-save"),
         (options.remap_root == Some(true), "--container-remap-root"),
-        (options.entrypoint == Some(true), "--container-entrypoint"),
         (options.writable == Some(true), "--container-writable"),
         (options.unshare != Unshare::NONE, "--container-unshare"),
         (!options.overlays.is_empty(), "--container-overlay"),
@@ -171,6 +171,24 @@ impl Node<'_> {
                 .build(*ready, namespace, start)
                 .map(|built| Made::Built(Box::new(built))),
         }
+    }
+
+    /// What would be done for a task in `namespace`, in lines for people.
+    pub(super) fn explain(
+        &self,
+        namespace: &OwnedFd,
+        start: &Start,
+        task: u32,
+    ) -> Result<Vec<String>, Failure> {
+        let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
+        let chosen = self.choose(opened.source)?;
+        let facts = NodeFacts {
+            home: opened.home,
+            cwd: start.cwd.clone(),
+            mpi: start.mpi.clone(),
+        };
+        let plan = plan::plan(self.request, self.config, &facts);
+        Ok(explain::lines(&chosen, &plan, self.request, self.config))
     }
 
     /// Waits for the image's copy in the control groups of `task`, then builds the
@@ -235,11 +253,16 @@ impl Node<'_> {
                 tracing::warn!(%error, "the FUSE server is left outside the task's control groups");
             }
         }
-        if built.container.scripts {
+        if scripts::is_wanted(built.container.scripts, self.request) {
             let from = From::Host(built.container.namespace.as_fd(), task);
             let access = FileAccess::As(self.request.identity.clone());
-            scripts::run_scripts(from, &built.container.changes, self.request, &access)
+            let said = scripts::run_scripts(from, &built.container.changes, self.request, &access)
                 .map_err(|error| self.failed(error))?;
+            if self.request.options.entrypoint_log == Some(true) {
+                for line in said {
+                    self.tell(&format!("entry point: {line}"));
+                }
+            }
         }
         Ok(groups)
     }

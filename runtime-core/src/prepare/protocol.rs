@@ -22,6 +22,8 @@ const CONTAINER: u8 = b'C';
 const FAILURE: u8 = b'F';
 const SERVER: u8 = b'S';
 const NOTICE: u8 = b'W';
+const LINE: u8 = b'L';
+const EXPLAINED: u8 = b'E';
 
 /// Longest text of a failure, in bytes: one line.
 const MAX_TEXT: usize = 2048;
@@ -124,6 +126,10 @@ pub enum Answer {
     /// A line for the user, before the answer: whichever rank takes it, tells it and
     /// goes on waiting.
     Notice(String),
+    /// The same for standard output: what the user has asked to be told.
+    Line(String),
+    /// All has been told that was to be told; nothing is run.
+    Explained,
     /// There is no container.
     Failure {
         /// Counts the answers of this node from 0, so that one rank tells the
@@ -176,6 +182,20 @@ pub fn notice_message(text: &OsStr) -> Vec<u8> {
     out
 }
 
+/// The bytes of a line for standard output.
+#[must_use]
+pub fn line_message(text: &OsStr) -> Vec<u8> {
+    let mut out = vec![LINE];
+    out.extend(one_line(text));
+    out
+}
+
+/// The byte that ends a rank which was to run nothing.
+#[must_use]
+pub fn explained_message() -> Vec<u8> {
+    vec![EXPLAINED]
+}
+
 fn one_line(text: &OsStr) -> impl Iterator<Item = u8> {
     text.as_bytes()
         .iter()
@@ -199,8 +219,11 @@ impl Answer {
             let text = OsString::from_vec(bytes.to_vec());
             text.to_string_lossy().into_owned()
         };
-        if *kind == NOTICE {
-            return Some(Self::Notice(text(rest)));
+        match *kind {
+            NOTICE => return Some(Self::Notice(text(rest))),
+            LINE => return Some(Self::Line(text(rest))),
+            EXPLAINED => return Some(Self::Explained),
+            _ => {}
         }
         let number = word(0)?;
         match *kind {

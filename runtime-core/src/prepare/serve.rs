@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::debug;
 use super::node::{Built, Failure, Made, Node, refuse_not_yet, step};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
@@ -67,6 +68,12 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         config: &config,
         calls: Calls::detect(config.prepare.mount_calls),
     };
+    if request.options.debug {
+        debug::begin();
+    }
+    if request.options.explain {
+        return explain(&node);
+    }
     // An absolute name needs nothing from the task: the work goes on beside
     // slurmstepd's own. A failure is not told yet, the task may see other files.
     let begun = Instant::now();
@@ -114,6 +121,22 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     give(socket, request.ranks, &built, times);
     // The ranks are on their way: what follows is for the steps after this one.
     node.look_ahead(&built, groups.as_ref());
+    Ok(())
+}
+
+/// Tells what would be done, and lets no rank run.
+fn explain(node: &Node<'_>) -> Result<(), Stop> {
+    let (namespace, _, _) = wait_for_namespace(node.socket.as_fd())?;
+    let (start, task) = wait_for_start(node.socket.as_fd())?;
+    let lines = node.explain(&namespace, &start, task)?;
+    let socket = node.socket.as_fd();
+    let ends = (0..node.request.ranks).map(|_| protocol::explained_message());
+    let lines = lines.iter().map(|line| protocol::line_message(line.as_ref()));
+    for message in lines.chain(ends) {
+        if ipc::send(socket, &message, &[]).is_err() {
+            return Err(Stop::Abandoned);
+        }
+    }
     Ok(())
 }
 

@@ -124,7 +124,7 @@ pub struct Options {
 }
 
 /// Whose job it is: the host's ids, which the container keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// User id.
     pub uid: u32,
@@ -135,7 +135,7 @@ pub struct Identity {
 }
 
 /// What `oarlock-prepare` is asked to do for one node of one step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// What the user asked for.
     pub options: Options,

@@ -14,9 +14,13 @@ use runtime_core::request::{RequestError, parse_switch};
 use super::known::{KNOWN, Key, Known, Sets};
 use super::{OptionsError, Values};
 
-/// Slurm's prefix of the variables that hand on options: spank.c, `_opt_env_name`,
-/// with the prefix of `spank_process_env_options`.
-const HANDED_ON: &str = "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_";
+/// Slurm's prefixes of the variables that hand on options: spank.c, `_opt_env_name`,
+/// with the prefix of `spank_process_env_options`, for clients; and without it, for a
+/// node, which salloc leaves in the environment of its steps.
+const HANDED_ON: [&str; 2] = [
+    "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_",
+    "_SLURM_SPANK_OPTION_oarlock_",
+];
 
 /// The user's own, the first of which wins.
 const OWN: [&str; 2] = ["OARLOCK_CONTAINER_", "PYXIS_CONTAINER_"];
@@ -31,8 +35,8 @@ pub(crate) trait Environment {
     fn remove(&mut self, name: &str);
 }
 
-/// The variable by which Slurm hands this option on.
-fn handed_on(option: &Known) -> String {
+/// The variables by which Slurm hands this option on.
+fn handed_on(option: &Known) -> [String; 2] {
     let name: String = option
         .text
         .name
@@ -40,7 +44,7 @@ fn handed_on(option: &Known) -> String {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();
-    format!("{HANDED_ON}{name}")
+    HANDED_ON.map(|prefix| format!("{prefix}{name}"))
 }
 
 /// Puts all that the environment asks for into our own option.
@@ -52,24 +56,26 @@ pub(crate) fn gather(environment: &mut impl Environment) -> Result<(), OptionsEr
     let mut ours = None;
     let mut typed = Vec::new();
     for option in &KNOWN {
-        let variable = handed_on(option);
-        let Some(value) = environment.get(&variable) else {
+        let variables = handed_on(option);
+        let value = variables.iter().find_map(|name| environment.get(name));
+        for variable in &variables {
+            environment.remove(variable);
+        }
+        let Some(value) = value else {
             continue;
         };
         match option.sets {
-            Sets::Inherited => ours = Some((variable, value)),
-            Sets::Value(key) => typed.push((variable, key, value)),
-            Sets::Word(key, word) => typed.push((variable, key, word.into())),
+            Sets::Inherited => ours = Some(value),
+            Sets::Value(key) => typed.push((key, value)),
+            Sets::Word(key, word) => typed.push((key, word.into())),
         }
     }
-    if let Some((variable, list)) = &ours {
+    if let Some(list) = &ours {
         read(list, &mut values)?;
-        environment.remove(variable);
     }
     // What sbatch was told goes before what its own environment had said.
-    for (variable, key, value) in typed {
+    for (key, value) in typed {
         values.set(key, value);
-        environment.remove(&variable);
     }
     for key in Key::ALL {
         if values.get(key).is_none()
@@ -85,7 +91,8 @@ pub(crate) fn gather(environment: &mut impl Environment) -> Result<(), OptionsEr
     let list = write(&values);
     if !list.is_empty() {
         for option in KNOWN.iter().filter(|o| o.sets == Sets::Inherited) {
-            environment.set(&handed_on(option), &list);
+            let [variable, _] = handed_on(option);
+            environment.set(&variable, &list);
         }
     }
     Ok(())
@@ -183,7 +190,7 @@ mod tests {
         gather(&mut fake).map_err(|e| e.to_string())?;
         let ours = fake.get("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_inherited");
         let others = fake.0.keys().filter(|name| {
-            name.starts_with(HANDED_ON) && !name.ends_with("inherited")
+            HANDED_ON.iter().any(|prefix| name.starts_with(prefix)) && !name.ends_with("inherited")
         });
         assert_eq!(others.count(), 0, "Slurm would take them for typed");
         Ok(ours
@@ -211,7 +218,8 @@ mod tests {
     fn what_sbatch_was_told_before_variables() {
         let seen = gathered(&[
             ("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image", "/s.sif"),
-            ("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_readonly", ""),
+            ("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_readonly", "(null)"),
+            ("_SLURM_SPANK_OPTION_oarlock_container_readonly", ""),
             ("OARLOCK_CONTAINER_IMAGE", "/o.sif"),
             ("OARLOCK_CONTAINER_WRITABLE", "1"),
         ]);

@@ -153,7 +153,7 @@ fn the_plugstack_line_has_an_unknown_argument(cluster: &Cluster) {
     cluster
         .alice(&format!("srun -w node1 -n4 --container-image={TINY} {RUN}"))
         .is_refused([
-            "oarlock: node1: plugstack.conf: unknown argument \"prepere=/x\"; known are prepare=PATH and config=PATH",
+            "oarlock: node1: plugstack.conf: unknown argument \"prepere=/x\"; known are prepare=PATH, config=PATH, container_scope=global|job, execute_entrypoint=0|1 and sbatch_support=0|1",
         ]);
     cluster
         .alice(&format!("srun -w node1 {RUN}"))

@@ -11,17 +11,21 @@ mod broken_nodes;
 mod command_line;
 mod confinement;
 mod entry;
+mod entry_point;
 mod environment;
+mod explain;
 mod hostile_fields;
 mod hostile_images;
 mod hostile_roots;
 mod leftovers;
+mod mount_flags;
 mod mounts;
 mod mpi;
 mod options;
 mod overlays;
 mod policy;
 mod privileges;
+mod pyxis;
 mod ranks;
 mod servers;
 mod sharing;
@@ -62,6 +66,10 @@ fn main() -> ExitCode {
         signals::cases(),
         options::cases(),
         mounts::cases(),
+        mount_flags::cases(),
+        pyxis::cases(),
+        entry_point::cases(),
+        explain::cases(),
         environment::cases(),
         view::cases(),
         privileges::cases(),

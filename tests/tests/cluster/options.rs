@@ -127,23 +127,23 @@ fn wrong_values_are_refused_by_the_client(cluster: &Cluster) {
         ),
         (
             "--container-mounts=data:/data",
-            "mount \"data:/data\": \"data\" is not an absolute path; the form is SOURCE:TARGET[:ro|rw]",
+            "mount \"data:/data\": the source \"data\" is neither a path (begin it with / or ./) nor tmpfs or umount; the form is SOURCE:TARGET[:FLAG+FLAG...]",
         ),
         (
             "--container-mounts=/data:data",
-            "mount \"/data:data\": \"data\" is not an absolute path; the form is SOURCE:TARGET[:ro|rw]",
+            "mount \"/data:data\": \"data\" is not an absolute path; the form is SOURCE:TARGET[:FLAG+FLAG...]",
         ),
         (
             "--container-mounts=/tmp:/mnt:rx",
-            "mount \"/tmp:/mnt:rx\": unknown flag \"rx\"; the form is SOURCE:TARGET[:ro|rw]",
+            "mount \"/tmp:/mnt:rx\": unknown flag \"rx\"; known are ro, rw, exec, noexec, nosuid, nodev, bind, rbind, private, slave, shared and their r-forms, nofail, x-create=auto|dir|file, and for tmpfs size= and mode=; the form is SOURCE:TARGET[:FLAG+FLAG...]",
         ),
         (
             "--container-mounts=/tmp:/mnt,/tmp/../etc:/mnt",
-            "mount \"/tmp/../etc:/mnt\": \"/tmp/../etc\" has a \"..\" in it; the form is SOURCE:TARGET[:ro|rw]",
+            "mount \"/tmp/../etc:/mnt\": \"/tmp/../etc\" has a \"..\" in it; the form is SOURCE:TARGET[:FLAG+FLAG...]",
         ),
         (
             "--container-mounts=/tmp:/",
-            "mount \"/tmp:/\": the target may not be /; the form is SOURCE:TARGET[:ro|rw]",
+            "mount \"/tmp:/\": the target may not be /; the form is SOURCE:TARGET[:FLAG+FLAG...]",
         ),
         (
             "--container-workdir=here",
@@ -182,7 +182,7 @@ fn options_are_in_the_help(cluster: &Cluster) {
         let help = cluster.alice(&format!("{client} --help")).stdout;
         for option in [
             "--container-image=PATH",
-            "--container-mounts=SOURCE:TARGET[:ro|rw],...",
+            "--container-mounts=SOURCE:TARGET[:FLAG+...],...",
             "--container-workdir=PATH",
         ] {
             assert!(help.contains(option), "{client} lacks {option}: {help}");

@@ -87,7 +87,7 @@ fn registries(cluster: &Cluster) {
     );
     let forged = |name: &str| {
         format!(
-            "_SLURM_SPANK_OPTION_oarlock_container_image={name} sbatch -Q -w node1 -W -o ~/out --wrap 'echo ran' >/dev/null; cat ~/out; rm -f ~/out"
+            "sbatch --export=ALL,_SLURM_SPANK_OPTION_oarlock_container_image={name} -Q -w node1 -W -o ~/out --wrap 'echo ran' >/dev/null; cat ~/out; rm -f ~/out"
         )
     };
     cluster.alice(&forged("docker://elsewhere.example/app")).says(

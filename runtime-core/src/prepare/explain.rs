@@ -1,0 +1,105 @@
+//! `--container-explain`: what would be done on this node, in lines for people.
+//!
+//! Opens the image with the user's rights and asks the site's rules, as for a step
+//! that runs; mounts, copies and starts nothing.
+
+use std::os::fd::AsFd;
+
+use super::choose::{Choice, Chosen};
+use crate::config::SiteConfig;
+use crate::image::layout::Partition;
+use crate::image::source::{Layout, Source};
+use crate::image::trust::{self, Method};
+use crate::plan::Plan;
+use crate::request::{Request, Unshare};
+
+/// The lines.
+pub(super) fn lines(
+    chosen: &Chosen,
+    plan: &Plan,
+    request: &Request,
+    config: &SiteConfig,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    match &chosen.choice {
+        Choice::Run(source, method) => {
+            image(source, request, &mut out);
+            out.push(match (&source.layout, method) {
+                (Layout::Directory, _) => "the directory is bound as it is".to_owned(),
+                (Layout::File(_), Method::Kernel) => "the kernel mounts it".to_owned(),
+                (Layout::File(_), Method::Fuse) => format!(
+                    "{} serves it, as {}",
+                    config.fuse.server.display(),
+                    config.fuse.user
+                ),
+            });
+        }
+        Choice::StageFirst(source, _) => {
+            image(source, request, &mut out);
+            out.push(format!(
+                "it is copied to {} first, and checked there",
+                config.store.path.display()
+            ));
+        }
+    }
+    if chosen.behind.is_some() {
+        out.push(format!(
+            "a copy for later steps is made in {} while the step runs",
+            config.store.path.display()
+        ));
+    }
+    options(request, &mut out);
+    out.extend(plan.to_string().lines().map(str::to_owned));
+    out
+}
+
+fn image(source: &Source, request: &Request, out: &mut Vec<String>) {
+    out.push(format!(
+        "image {}: lies at {}",
+        request.image(),
+        source.path.display()
+    ));
+    if let Layout::File(layout) = &source.layout {
+        let part = |what: &str, part: &Partition| {
+            format!(
+                "{what}: {} of {} bytes at byte {}",
+                part.kind, part.size, part.offset
+            )
+        };
+        out.push(part("root file system", &layout.root));
+        out.extend(layout.overlays.iter().map(|o| part("overlay", o)));
+        out.push(match trust::doubt(source.fd.as_fd()) {
+            None => "trusted: only root can have written it".to_owned(),
+            Some(doubt) => format!("not trusted: {doubt}"),
+        });
+    }
+}
+
+fn options(request: &Request, out: &mut Vec<String>) {
+    let options = &request.options;
+    let mut say = |on: bool, text: &str| out.extend(on.then(|| text.to_owned()));
+    say(options.writable == Some(true), "its files can be changed");
+    say(options.remap_root == Some(true), "the user is root inside");
+    say(
+        options.entrypoint == Some(true),
+        "its entry point runs first, once on this node",
+    );
+    let Unshare { net, ipc, uts, pid } = options.unshare;
+    say(net, "network: the step's own");
+    say(ipc, "System V IPC and message queues: the step's own");
+    say(uts, "host name: the step's own");
+    say(pid, "process ids: the step's own");
+    if let Some(name) = &options.name {
+        out.push(format!("kept as container {}", name.name));
+    }
+    for overlay in &options.overlays {
+        let how = if overlay.writable { "changed" } else { "read" };
+        out.push(format!("overlay {} is {how}", overlay.path));
+    }
+    for name in &options.env {
+        out.push(format!("variable {} from the job", name.to_string_lossy()));
+    }
+    if let Some(workdir) = &options.workdir {
+        out.push(format!("starts in {workdir}"));
+    }
+}
