@@ -14,9 +14,11 @@ use crate::path::HostPath;
 
 mod images;
 mod store;
+mod writable;
 
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
 pub use store::{Size, Store};
+pub use writable::{Place, Writable};
 
 /// No sensible policy is longer than this, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -79,6 +81,8 @@ pub struct SiteConfig {
     pub fuse: Fuse,
     /// What every container sees of the host.
     pub mounts: Mounts,
+    /// Where what containers write goes.
+    pub writable: Writable,
     /// Bounds on the work before the first rank.
     pub prepare: Prepare,
 }
@@ -227,6 +231,13 @@ impl SiteConfig {
             .map_err(|error| wrong("fuse.server", error.to_string()))?;
         HostPath::new(&self.fuse.ext_server)
             .map_err(|error| wrong("fuse.ext_server", error.to_string()))?;
+        HostPath::new(&self.writable.path)
+            .map_err(|error| wrong("writable.path", error.to_string()))?;
+        if matches!(self.writable.size, Size::Bytes(0) | Size::Percent(0)) {
+            // To tmpfs it would mean: as much as there is.
+            let problem = "0 leaves nothing to write to".to_owned();
+            return Err(wrong("writable.size", problem));
+        }
         if matches!(self.fuse.user.as_str(), "" | "root") {
             let problem = "give a system account without rights, or \"job\"".to_owned();
             return Err(wrong("fuse.user", problem));
@@ -339,6 +350,14 @@ mod tests {
             (
                 "[fuse]\nserver = \"squashfuse_ll\"",
                 "o.toml: fuse.server: ",
+            ),
+            (
+                "[writable]\nsize = \"0%\"",
+                "o.toml: writable.size: 0 leaves nothing",
+            ),
+            (
+                "[writable]\npath = \"var\"",
+                "o.toml: writable.path: \"var\" is not an absolute path",
             ),
             (
                 "[fuse]\nuser = \"root\"",

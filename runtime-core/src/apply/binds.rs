@@ -168,7 +168,7 @@ pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), A
 }
 
 pub(super) fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), ApplyError> {
-    let point = match points::resolve(root.as_fd(), &bind.mount.target) {
+    let point = match points::resolve_to(root.as_fd(), &bind.mount.target, last_link(bind)) {
         Ok(point) => point,
         Err(error) => return refuse_target(bind, error),
     };

@@ -19,6 +19,7 @@ use nix::unistd::User;
 use rustix::fs::{Access, Mode, OFlags};
 
 use super::filesystem::Filesystem;
+use super::image::Owner;
 use super::{ApplyError, FileAccess, step};
 use crate::config;
 use crate::image::layout::{FilesystemKind, Partition};
@@ -99,6 +100,7 @@ impl Connection {
         fuse: &config::Fuse,
         image: BorrowedFd<'_>,
         part: Partition,
+        owner: Option<Owner>,
         access: &FileAccess,
         attached: Attached<'_>,
     ) -> Result<u32, ApplyError> {
@@ -114,7 +116,11 @@ impl Connection {
             program.clone(),
             text(OsStr::new("-f")),
             text(OsStr::new("-o")),
-            text(OsStr::new(&format!("{options}offset={}", part.offset))),
+            text(OsStr::new(&format!(
+                "{options}{}offset={}",
+                owner_option(part.kind, owner),
+                part.offset
+            ))),
             text(OsStr::new(&format!("/proc/self/fd/{IMAGE_FD}"))),
             text(OsStr::new(&format!("/dev/fd/{FUSE_FD}"))),
         ];
@@ -145,6 +151,14 @@ fn server(fuse: &config::Fuse, kind: FilesystemKind) -> Option<(&Path, &'static 
         // Without its journal's last words, which would have to be written.
         FilesystemKind::Ext3 => Some((&fuse.ext_server, "ro,norecovery,no_default_opts,")),
         FilesystemKind::Erofs => None,
+    }
+}
+
+/// How the server is told whose the files are: all of them, there is no map.
+fn owner_option(kind: FilesystemKind, owner: Option<Owner>) -> String {
+    match (kind, owner) {
+        (FilesystemKind::Squashfs, Some(Owner { uid, gid })) => format!("uid={uid},gid={gid},"),
+        _ => String::new(),
     }
 }
 
@@ -272,6 +286,6 @@ fn become_server(
         image: sys::process::standing(IMAGE_FD),
     })?;
     // close_from() closed these behind their owners' backs.
-    std::mem::forget((image, fuse));
+    std::mem::forget((null, image, fuse));
     Ok(())
 }

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use super::filesystem::{Calls, Detached};
 use super::fuse::{self, Attached};
 use super::layers;
+use super::rootfs::{SCRATCH, make_directory};
 use super::shared::{self, Shared};
 use super::{ApplyError, FileAccess, binds, step};
 use crate::config::SiteConfig;
 use crate::image::layout::{FileLayout, FilesystemKind, Partition};
 use crate::image::source::{Layout, Source};
 use crate::image::trust::Method;
+use crate::plan::identity;
+use crate::sys;
 use crate::sys::mount::Attributes;
 
 pub(super) const IMAGE: Attributes = Attributes {
@@ -49,20 +52,52 @@ pub(super) enum Layer {
     Fuse {
         made: Detached,
         kind: FilesystemKind,
-        pending: Option<(fuse::Connection, OwnedFd, Partition)>,
+        pending: Option<(fuse::Connection, OwnedFd, Partition, Option<Owner>)>,
         server: Option<u32>,
     },
 }
 
+/// Whose root's files in an image are shown to be, where the user writes to them in
+/// a layer of his own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    fn map(self) -> io::Result<OwnedFd> {
+        let (users, groups) = (identity::root_is(self.uid), identity::root_is(self.gid));
+        sys::idmap::namespace(
+            if users.is_empty() { &ALL } else { &users },
+            if groups.is_empty() { &ALL } else { &groups },
+        )
+    }
+}
+
+/// Every id as it is.
+const ALL: [identity::Extent; 1] = [identity::Extent {
+    inside: 0,
+    outside: 0,
+    count: u32::MAX,
+}];
+
 impl ImageMount {
     /// Prepares as much as can be done before there is a place to mount at. A
     /// kernel mount of a squashfs that fails becomes a FUSE mount.
+    ///
+    /// With an `owner` the image's files are shown as his. Its bytes are a file that
+    /// was opened with his rights, so that this tells him nothing that he could not
+    /// read. A directory is another matter: there its files keep their owners.
     ///
     /// # Errors
     /// Any [`ApplyError`] of mounting.
     pub fn new(
         source: &Source,
         method: Method,
+        owner: Option<Owner>,
         config: &SiteConfig,
         access: &FileAccess,
         calls: Calls,
@@ -71,7 +106,7 @@ impl ImageMount {
             return Self::directory(source);
         };
         if method == Method::Kernel {
-            match Self::kernel(source, layout, config, calls) {
+            match Self::kernel(source, layout, owner, config, calls) {
                 Ok(mount) => return Ok(mount),
                 // No loop device left, or a compression that this kernel was
                 // built without: the server can do it all the same.
@@ -83,7 +118,7 @@ impl ImageMount {
         }
         layout
             .partitions()
-            .map(|part| Self::fuse(source, *part, config, access, calls))
+            .map(|part| Self::fuse(source, *part, owner, config, access, calls))
             .collect::<Result<_, _>>()
             .map(|layers| Self(Way::Layers(layers)))
     }
@@ -91,14 +126,23 @@ impl ImageMount {
     fn kernel(
         source: &Source,
         layout: &FileLayout,
+        owner: Option<Owner>,
         config: &SiteConfig,
         calls: Calls,
     ) -> Result<Self, ApplyError> {
+        let map = owner
+            .filter(|owner| owner.uid != 0)
+            .map(|owner| owner.map().map_err(step("making a map of owners")))
+            .transpose()?;
         layout
             .partitions()
             .map(|part| {
-                shared::mount(source.fd.as_fd(), *part, config.images.direct_io, calls)
-                    .map(Layer::Kernel)
+                let shared =
+                    shared::mount(source.fd.as_fd(), *part, config.images.direct_io, calls)?;
+                if let Some(map) = &map {
+                    shared.show_as(map)?;
+                }
+                Ok(Layer::Kernel(shared))
             })
             .collect::<Result<_, _>>()
             .map(|layers| Self(Way::Layers(layers)))
@@ -107,6 +151,7 @@ impl ImageMount {
     fn fuse(
         source: &Source,
         part: Partition,
+        owner: Option<Owner>,
         config: &SiteConfig,
         access: &FileAccess,
         calls: Calls,
@@ -129,12 +174,12 @@ impl ImageMount {
             return Ok(Layer::Fuse {
                 made,
                 kind: part.kind,
-                pending: Some((connection, image, part)),
+                pending: Some((connection, image, part, owner)),
                 server: None,
             });
         }
         let fuse = &config.fuse;
-        let server = connection.serve(fuse, image.as_fd(), part, access, Attached::No)?;
+        let server = connection.serve(fuse, image.as_fd(), part, owner, access, Attached::No)?;
         Ok(Layer::Fuse {
             made,
             kind: part.kind,
@@ -253,6 +298,42 @@ impl ImageMount {
     }
 }
 
+/// Where the parts of an image are.
+#[derive(Debug)]
+pub(super) enum Placed {
+    /// Here, the highest first.
+    Layers(Vec<String>),
+    /// A directory of the host's, here.
+    Directory(String),
+}
+
+impl ImageMount {
+    /// Mounts each part by itself in a directory of the scratch tmpfs, for an
+    /// overlay that is written to.
+    ///
+    /// # Errors
+    /// Any [`ApplyError`] of mounting.
+    pub(super) fn place_each(
+        self,
+        scratch: &OwnedFd,
+        config: &SiteConfig,
+        access: &FileAccess,
+    ) -> Result<Placed, ApplyError> {
+        match self.0 {
+            Way::Layers(layers) => {
+                layers::place_each(layers, scratch, config, access).map(Placed::Layers)
+            }
+            Way::Directory { tree, .. } => {
+                let missing = step("binding the image's directory");
+                let tree = tree.ok_or_else(|| missing(io::ErrorKind::InvalidInput.into()))?;
+                let point = make_directory(scratch, "layer0")?;
+                tree.attach(point.as_fd())?;
+                Ok(Placed::Directory(format!("{SCRATCH}/layer0")))
+            }
+        }
+    }
+}
+
 impl Layer {
     fn root(&self) -> Option<BorrowedFd<'_>> {
         let (Self::Kernel(Shared { made, .. }) | Self::Fuse { made, .. }) = self;
@@ -285,11 +366,12 @@ impl Layer {
             Self::Fuse { made, pending, .. } => {
                 made.attach(target)?;
                 match pending {
-                    Some((connection, image, part)) => connection
+                    Some((connection, image, part, owner)) => connection
                         .serve(
                             &config.fuse,
                             image.as_fd(),
                             part,
+                            owner,
                             access,
                             Attached::At(place),
                         )

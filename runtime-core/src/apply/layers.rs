@@ -31,6 +31,24 @@ pub(super) fn attach(
     {
         return layer.attach(target.as_fd(), place, config, access);
     }
+    let lower = place_each(layers, scratch, config, access)?;
+    // overlayfs reads them with the rights of whoever mounts it.
+    access
+        .with(|| overlay(&lower.join(":"), calls)?.attach(target.as_fd()))
+        .map_err(step("taking the user's rights to files"))?
+}
+
+/// Mounts each layer, the lowest first, in a directory of the scratch tmpfs. Returns
+/// where their contents are, the highest first, as overlayfs wants them.
+///
+/// # Errors
+/// Any [`ApplyError`] of mounting.
+pub(super) fn place_each(
+    layers: Vec<Layer>,
+    scratch: &OwnedFd,
+    config: &SiteConfig,
+    access: &FileAccess,
+) -> Result<Vec<String>, ApplyError> {
     let mut lower = Vec::new();
     for (number, layer) in layers.into_iter().enumerate() {
         let name = format!("layer{number}");
@@ -45,12 +63,8 @@ pub(super) fn attach(
         rustix::fs::stat(&top).map_err(|e| explain_lookup("looking at a layer", e.into()))?;
         lower.push(top.to_string_lossy().into_owned());
     }
-    // overlayfs names the highest layer first, and reads them with the rights of
-    // whoever mounts it.
     lower.reverse();
-    access
-        .with(|| overlay(&lower.join(":"), calls)?.attach(target.as_fd()))
-        .map_err(step("taking the user's rights to files"))?
+    Ok(lower)
 }
 
 /// A layer's contents are a directory of its own, and no link to somewhere else.

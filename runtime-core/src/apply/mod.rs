@@ -8,6 +8,7 @@ mod binds;
 mod devices;
 pub mod filesystem;
 pub mod fuse;
+mod generated;
 pub mod image;
 mod inside;
 pub mod known;
@@ -19,6 +20,7 @@ pub mod scripts;
 pub mod shared;
 pub mod survey;
 mod warm;
+pub mod writable;
 
 use std::io;
 use std::path::PathBuf;
@@ -75,6 +77,16 @@ pub enum ApplyError {
         "its {0} file system can only be mounted by the kernel, which parses none that others than root may have written; put the image where only root can write, or use squashfs"
     )]
     KernelOnly(crate::image::layout::FilesystemKind),
+    /// A writable container of such an image cannot be the user's.
+    #[error(
+        "the kernel cannot show the files of its {kind} file system as the user's own, which a writable container needs: {error}; use squashfs with Linux 6.2 or newer, or squashfuse 0.5 or newer"
+    )]
+    Owners {
+        /// The file system.
+        kind: crate::image::layout::FilesystemKind,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// The server ended before it answered.
     #[error(
         "the FUSE server ended before it answered; is the image damaged? try unsquashfs -s on it"

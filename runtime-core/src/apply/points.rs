@@ -62,7 +62,20 @@ pub enum LastLink {
 /// # Errors
 /// `ENOENT`, `ELOOP` and whatever else the kernel says.
 pub fn resolve(root: BorrowedFd<'_>, path: &ContainerPath) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    resolve_to(root, path, LastLink::Follow)
+}
+
+/// The same; a link that is covered is opened itself, and mounted on.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_to(
+    root: BorrowedFd<'_>,
+    path: &ContainerPath,
+    last: LastLink,
+) -> io::Result<OwnedFd> {
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, last == LastLink::Cover);
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(
         root,
@@ -117,6 +130,32 @@ pub fn ensure(
     }
 }
 
+/// As [`ensure`], in a root file system that may be written: what is missing is made
+/// in it, and a link that is covered stays as it is.
+///
+/// Its user may change it meanwhile: nothing is made outside of it, and no link is
+/// followed in what is made.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_in(
+    root: BorrowedFd<'_>,
+    path: &ContainerPath,
+    kind: Kind,
+    last: LastLink,
+) -> io::Result<bool> {
+    match resolve_to(root, path, last) {
+        Ok(found) if Kind::of(found.as_fd())? == kind => Ok(false),
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (above, missing) = longest(root, path)?;
+            make_below(above.as_fd(), &missing, kind)?;
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn is_link(image: BorrowedFd<'_>, path: &ContainerPath) -> bool {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -125,8 +164,9 @@ fn is_link(image: BorrowedFd<'_>, path: &ContainerPath) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
-/// Walks down as far as the image goes.
-fn find_gap(image: BorrowedFd<'_>, image_place: &[u8], path: &ContainerPath) -> io::Result<Gap> {
+/// Walks down as far as the image goes: the last directory that is there, and the
+/// components that are missing.
+fn longest(image: BorrowedFd<'_>, path: &ContainerPath) -> io::Result<(OwnedFd, Vec<Vec<u8>>)> {
     let components: Vec<&[u8]> = path
         .as_bytes()
         .split(|b| *b == b'/')
@@ -146,22 +186,23 @@ fn find_gap(image: BorrowedFd<'_>, image_place: &[u8], path: &ContainerPath) -> 
         if Kind::of(found.as_fd())? != Kind::Directory {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let place = sys::mount::descriptor_path(found.as_fd());
-        let place = rustix::fs::readlink(place.as_str(), Vec::new())?.into_bytes();
-        let resolved = place
-            .strip_prefix(image_place)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        return Ok(Gap {
-            above: directories(image, resolved)?,
-            missing: components
-                .get(have..)
-                .unwrap_or_default()
-                .iter()
-                .map(|c| c.to_vec())
-                .collect(),
-        });
+        let missing = components.get(have..).unwrap_or_default();
+        return Ok((found, missing.iter().map(|c| c.to_vec()).collect()));
     }
     Err(io::ErrorKind::NotFound.into())
+}
+
+fn find_gap(image: BorrowedFd<'_>, image_place: &[u8], path: &ContainerPath) -> io::Result<Gap> {
+    let (found, missing) = longest(image, path)?;
+    let place = sys::mount::descriptor_path(found.as_fd());
+    let place = rustix::fs::readlink(place.as_str(), Vec::new())?.into_bytes();
+    let resolved = place
+        .strip_prefix(image_place)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(Gap {
+        above: directories(image, resolved)?,
+        missing,
+    })
 }
 
 /// Opens each directory on a resolved path (it has no links).

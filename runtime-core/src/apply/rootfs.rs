@@ -8,19 +8,21 @@
 //! alone: when the last rank and descriptor go, all of it goes.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::binds::{self, attach_bind, open_source, refuse_target};
+use super::binds::{self, attach_bind, refuse_target};
 use super::devices::{self, Wanted};
 use super::filesystem::{Calls, Detached, Filesystem};
+use super::generated;
 use super::image::{ImageMount, explain_lookup};
 use super::layers;
 use super::points::{self, Kind, LastLink};
-use super::survey::{self, Surveyed, Surveyor};
+use super::survey::{self, Surveyor};
+use super::writable::Upper;
 use super::{ApplyError, FileAccess, PlaceProblem, step};
 use crate::config::SiteConfig;
 use crate::path::ContainerPath;
@@ -31,9 +33,6 @@ use crate::sys::mount::{self, Attributes};
 /// Where the scratch tmpfs is put, in the container's own namespace: a directory
 /// that every Linux has.
 pub(super) const SCRATCH: &str = "/tmp";
-
-/// No generated file is longer, in bytes.
-const MAX_GENERATED: u64 = 8 << 20;
 
 pub(super) const TMPFS: Attributes = Attributes {
     read_only: false,
@@ -61,6 +60,8 @@ pub struct Assembly<'a> {
     pub known: OwnedFd,
     /// The survey, where it could be started early.
     pub survey: Option<survey::Pending>,
+    /// What makes it writable, where it is to be.
+    pub upper: Option<Upper>,
 }
 
 /// A finished container.
@@ -97,9 +98,19 @@ pub fn enter_copy_of(task: Option<BorrowedFd<'_>>) -> Result<(), ApplyError> {
 struct Site {
     scratch: OwnedFd,
     image: OwnedFd,
-    image_place: Vec<u8>,
-    skeleton: OwnedFd,
-    root_point: OwnedFd,
+    ground: Ground,
+}
+
+/// Where mount points are made that the image lacks.
+enum Ground {
+    /// Beside it, in a tmpfs that is laid over it.
+    Skeleton {
+        image_place: Vec<u8>,
+        skeleton: OwnedFd,
+        root_point: OwnedFd,
+    },
+    /// In it, with the user's rights.
+    Writable(FileAccess),
 }
 
 impl Assembly<'_> {
@@ -124,7 +135,12 @@ impl Assembly<'_> {
         let quick = self.image.is_quick();
         let (site, _surveyor, survey) = self.make_site()?;
         let surveyed = survey.wait()?;
-        let generated = show_generated(&site, &surveyed, calls)?;
+        let generated = generated::show(
+            &site.scratch,
+            &surveyed,
+            |target, file| site.write(target, file),
+            calls,
+        )?;
 
         let mut made = site.ensure_known("/dev", Kind::Directory)?;
         for (target, _) in &generated {
@@ -148,8 +164,11 @@ impl Assembly<'_> {
         let dev = devices::build(&site.scratch, devices, &below_dev, calls)?;
 
         let root = site.root(made, access, calls)?;
-        if made && quick {
-            super::plain::bind(&site.image, &site.skeleton, &root, access, calls)?;
+        if let Ground::Skeleton { skeleton, .. } = &site.ground
+            && made
+            && quick
+        {
+            super::plain::bind(&site.image, skeleton, &root, access, calls)?;
         }
         devices::attach(&dev, &root, calls)?;
         for (target, tree) in generated {
@@ -178,14 +197,16 @@ impl Assembly<'_> {
             mount::open_place(Path::new(SCRATCH)).map_err(step("opening the scratch tmpfs"))?;
         let point = make_directory(&scratch, "image")?;
         let place = Path::new(SCRATCH).join("image");
-        self.image.attach(
-            &scratch,
-            &point,
-            &place,
-            self.config,
-            self.access,
-            self.calls,
-        )?;
+        let (config, access, calls) = (self.config, self.access, self.calls);
+        match &self.upper {
+            None => self
+                .image
+                .attach(&scratch, &point, &place, config, access, calls)?,
+            Some(upper) => {
+                let placed = self.image.place_each(&scratch, config, access)?;
+                upper.attach(placed, &scratch, point.as_fd(), access, calls)?;
+            }
+        }
         let image =
             mount::open_place(&place).map_err(|e| explain_lookup("opening the image", e))?;
         let (surveyor, survey) = match self.survey {
@@ -202,12 +223,18 @@ impl Assembly<'_> {
                 .map(|(surveyor, pending)| (Some(surveyor), pending))?
             }
         };
+        let ground = match self.upper {
+            None => Ground::Skeleton {
+                image_place: place_of(&image)?,
+                skeleton: make_directory(&scratch, "skeleton")?,
+                root_point: make_directory(&scratch, "root")?,
+            },
+            Some(_) => Ground::Writable(access.clone()),
+        };
         let site = Site {
-            image_place: place_of(&image)?,
-            image,
-            skeleton: make_directory(&scratch, "skeleton")?,
-            root_point: make_directory(&scratch, "root")?,
             scratch,
+            image,
+            ground,
         };
         Ok((site, surveyor, survey))
     }
@@ -215,8 +242,25 @@ impl Assembly<'_> {
 
 impl Site {
     fn ensure(&self, path: &ContainerPath, kind: Kind, last: LastLink) -> io::Result<bool> {
-        let (image, skeleton) = (self.image.as_fd(), self.skeleton.as_fd());
-        points::ensure(image, &self.image_place, skeleton, path, kind, last)
+        let image = self.image.as_fd();
+        match &self.ground {
+            Ground::Skeleton {
+                image_place,
+                skeleton,
+                ..
+            } => points::ensure(image, image_place, skeleton.as_fd(), path, kind, last),
+            Ground::Writable(access) => {
+                let made = access.with(|| points::ensure_in(image, path, kind, last))?;
+                match made {
+                    // A directory of somebody else's: what root makes there is an
+                    // empty place in the user's own layer.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        points::ensure_in(image, path, kind, last)
+                    }
+                    made => made,
+                }
+            }
+        }
     }
 
     fn ensure_known(&self, path: &'static str, kind: Kind) -> Result<bool, ApplyError> {
@@ -224,16 +268,33 @@ impl Site {
             .map_err(|e| unusable(path, PlaceProblem::kind(kind), e))
     }
 
+    /// Writes a generated file into a root file system that may be written; whether
+    /// that was possible.
+    fn write(&self, target: &'static str, file: &mut File) -> bool {
+        let Ground::Writable(access) = &self.ground else {
+            return false;
+        };
+        let written = self
+            .ensure_known(target, Kind::File)
+            .map_err(io::Error::other)
+            .and_then(|_| access.with(|| generated::write_in(&self.image, target, file))?);
+        if let Err(error) = &written {
+            tracing::debug!(target, %error, "a generated file is bound, not written");
+        }
+        written.is_ok()
+    }
+
     /// The new root: the image, under the skeleton if there is anything in it.
     fn root(&self, made: bool, access: &FileAccess, calls: Calls) -> Result<OwnedFd, ApplyError> {
-        if !made {
-            return self.image.try_clone().map_err(step("copying a descriptor"));
-        }
+        let root_point = match &self.ground {
+            Ground::Skeleton { root_point, .. } if made => root_point,
+            _ => return self.image.try_clone().map_err(step("copying a descriptor")),
+        };
         // overlayfs reads its layers with the rights of whoever mounts it.
         access
             .with(|| {
                 layers::overlay(&format!("{SCRATCH}/skeleton:{SCRATCH}/image"), calls)?
-                    .attach(self.root_point.as_fd())
+                    .attach(root_point.as_fd())
             })
             .map_err(step("taking the user's rights to files"))??;
         mount::open_place(&Path::new(SCRATCH).join("root")).map_err(step("opening the new root"))
@@ -251,38 +312,6 @@ pub(super) fn unusable(path: &'static str, expected: PlaceProblem, error: io::Er
         _ => return explain_lookup(path, error),
     };
     ApplyError::Place { path, problem }
-}
-
-/// The files that the survey wrote, copied to where they can be bound from. Root
-/// copies bytes and reads none.
-fn show_generated(
-    site: &Site,
-    surveyed: &Surveyed,
-    calls: Calls,
-) -> Result<Vec<(&'static str, Detached)>, ApplyError> {
-    let files = [
-        (&surveyed.passwd, "passwd", "/etc/passwd"),
-        (&surveyed.group, "group", "/etc/group"),
-    ];
-    let mut list = Vec::new();
-    for (file, name, target) in files {
-        let Some(mut from) = file.as_ref() else {
-            continue;
-        };
-        let mut to = new_file(&site.scratch, name)?;
-        from.rewind()
-            .and_then(|()| io::copy(&mut from.take(MAX_GENERATED), &mut to))
-            .map_err(step("copying a generated file"))?;
-        let place = open_source(&Path::new(SCRATCH).join(name));
-        let attributes = Attributes {
-            read_only: true,
-            noexec: true,
-            ..TMPFS
-        };
-        let tree = place.and_then(|place| Detached::bind(place, attributes, calls));
-        list.push((target, tree.map_err(step("binding a generated file"))?));
-    }
-    Ok(list)
 }
 
 pub(super) fn tmpfs(what: &'static str, size: &str, calls: Calls) -> Result<Detached, ApplyError> {

@@ -120,6 +120,24 @@ fn lock() -> Option<OwnedFd> {
 }
 
 impl Shared {
+    /// Shows this mount's files, and no other mount's of the same image, with other
+    /// owners.
+    ///
+    /// # Errors
+    /// [`ApplyError::Owners`] where the kernel cannot.
+    pub(super) fn show_as(&self, map: &OwnedFd) -> Result<(), ApplyError> {
+        let cannot = |error| ApplyError::Owners {
+            kind: self.kind,
+            error,
+        };
+        match &self.made {
+            Detached::Made(mount) => sys::idmap::show_as(mount.as_fd(), map).map_err(cannot),
+            Detached::ToMake(_) | Detached::Bind(..) => {
+                Err(cannot(std::io::ErrorKind::Unsupported.into()))
+            }
+        }
+    }
+
     pub(super) fn keepable(&self) -> std::io::Result<Keepable> {
         Ok(Keepable {
             _device: self.device.fd.try_clone()?,

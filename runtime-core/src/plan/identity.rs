@@ -1,8 +1,50 @@
 //! `passwd` and `group` that know the user: the image's own lines, and the
-//! user's where they are missing.
+//! user's where they are missing; and whose the image's files are shown to be.
 //!
 //! Text in, text out; both files are the user's to write (they come from the
 //! image), so this runs in the unprivileged half.
+
+/// Consecutive ids of a map, as in user_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first id that a file has on its file system.
+    pub inside: u32,
+    /// Whom that file is shown to belong to.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Whom files of an image belong to that have the user's own number in it, where
+/// root's files are shown as the user's: a number that nobody has. They cannot be
+/// his as well, and must not be root's: a program that is marked to run as its
+/// owner could otherwise become a file of root's on the node's disk.
+pub const DISPLACED: u32 = 0xffff_fff0;
+
+/// The map by which root's files in an image are the user's: he may then write
+/// to them in a layer of his own, as if he had unpacked the image. All other ids
+/// stay, because a file whose owner is not in the map cannot be written at all.
+/// Empty where nothing would change.
+#[must_use]
+pub fn root_is(id: u32) -> Vec<Extent> {
+    if id == 0 || id >= DISPLACED {
+        return Vec::new();
+    }
+    let extent = |inside, outside, count| Extent {
+        inside,
+        outside,
+        count,
+    };
+    [
+        extent(0, id, 1),
+        extent(1, 1, id - 1),
+        extent(id, DISPLACED, 1),
+        extent(id + 1, id + 1, DISPLACED - id - 1),
+    ]
+    .into_iter()
+    .filter(|extent| extent.count > 0)
+    .collect()
+}
 
 /// The image's passwd with the user's line appended; `None` where a line has
 /// the uid already.
@@ -54,6 +96,38 @@ mod tests {
     use super::*;
 
     const IMAGE: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nsvc:x:1000:5::/:/bin/false";
+
+    fn shown(map: &[Extent], id: u32) -> Option<u32> {
+        map.iter()
+            .find(|e| id >= e.inside && id - e.inside < e.count)
+            .map(|e| e.outside + (id - e.inside))
+    }
+
+    #[test]
+    fn roots_files_are_the_users_and_no_two_are_one() {
+        for id in [1, 2, 1000, 65534, DISPLACED - 1] {
+            let map = root_is(id);
+            assert_eq!(shown(&map, 0), Some(id));
+            assert_eq!(shown(&map, id), Some(DISPLACED));
+            for other in [1, 33, 999, 1001, 65533, 70_000, DISPLACED - 1] {
+                if other != id {
+                    assert_eq!(shown(&map, other), Some(other), "{other} for {id}");
+                }
+            }
+            // Nothing of an image is shown as root's.
+            assert!(map.iter().all(|e| e.outside != 0));
+            // The kernel refuses extents that overlap on either side.
+            for (number, one) in map.iter().enumerate() {
+                for other in map.iter().skip(number + 1) {
+                    let apart = |a: u32, b: u32| a + one.count <= b || b + other.count <= a;
+                    assert!(apart(one.inside, other.inside), "{map:?}");
+                    assert!(apart(one.outside, other.outside), "{map:?}");
+                }
+            }
+        }
+        assert_eq!(root_is(0), []);
+        assert_eq!(root_is(u32::MAX), []);
+    }
 
     #[test]
     fn the_user_is_added_once() {

@@ -9,6 +9,7 @@ use crate::apply::filesystem::Calls;
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::{self, Assembly, Container};
 use crate::apply::survey;
+use crate::apply::writable::Upper;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
 use crate::plan::{self, NodeFacts};
@@ -72,6 +73,8 @@ pub struct Work<'a> {
     pub survey: Option<survey::Pending>,
     /// The task's mount namespace.
     pub namespace: OwnedFd,
+    /// What makes the container writable, where it is to be.
+    pub upper: Option<Upper>,
 }
 
 /// Builds the container in a process of its own, unless `asker` hangs up.
@@ -165,6 +168,7 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         calls: work.calls,
         known: work.known,
         survey: work.survey,
+        upper: work.upper,
     }
     .build()
 }

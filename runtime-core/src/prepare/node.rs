@@ -378,7 +378,7 @@ impl Node<'_> {
         behind: Option<Wish>,
     ) -> Result<Ready, Failure> {
         let access = FileAccess::As(self.request.identity.clone());
-        let mount = ImageMount::new(source, method, self.config, &access, self.calls)
+        let mount = ImageMount::new(source, method, None, self.config, &access, self.calls)
             .map_err(|error| self.failed(error))?;
         let seconds = self.config.prepare.timeout;
         // The image can be read while slurmstepd goes on.
@@ -418,6 +418,7 @@ impl Node<'_> {
             known: ready.known,
             survey: ready.survey,
             namespace: copy,
+            upper: None,
         };
         let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
         Ok(Built {

@@ -9,6 +9,8 @@ pub mod credentials;
 pub mod file;
 #[cfg(feature = "construct")]
 pub mod idle;
+#[cfg(feature = "construct")]
+pub mod idmap;
 pub mod ipc;
 #[cfg(feature = "construct")]
 pub mod lock;

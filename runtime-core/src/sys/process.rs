@@ -195,6 +195,12 @@ pub fn end_after(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
+/// Waits for a signal, pause(2).
+pub fn sleep_until_signalled() {
+    // SAFETY: pause takes nothing and only waits.
+    unsafe { libc::pause() };
+}
+
 /// Other processes of the same account can neither trace this one nor open its
 /// memory and descriptors below `/proc`; it leaves no core file. `PR_SET_DUMPABLE`,
 /// proc(5). execve(2) takes that back.
