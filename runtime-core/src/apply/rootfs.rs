@@ -123,12 +123,8 @@ impl Assembly<'_> {
         let namespace =
             mount::open_own_namespace().map_err(step("opening the container's namespace"))?;
         self.image.open_directory(self.access, self.calls)?;
-        let opened = binds::open_sources(
-            self.plan,
-            self.access,
-            &self.request.identity,
-            self.calls,
-        )?;
+        let opened =
+            binds::open_sources(self.plan, self.access, &self.request.identity, self.calls)?;
         let devices = devices::open_devices(self.plan, self.calls)?;
         let (plan, access, calls) = (self.plan, self.access, self.calls);
 

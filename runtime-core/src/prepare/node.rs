@@ -17,11 +17,12 @@ use super::protocol::{self, Start};
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
 use crate::apply::filesystem::Calls;
-use crate::apply::image::ImageMount;
+use crate::apply::image::{ImageMount, Owner};
 use crate::apply::rootfs::Container;
 use crate::apply::scripts::{self, From};
 use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
+use crate::apply::writable::{Changes, Upper};
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, SiteConfig};
 use crate::image::policy;
@@ -131,7 +132,6 @@ pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
         (options.name.is_some(), "--container-name"),
         (options.save.is_some(), "--container-save"),
         (options.remap_root == Some(true), "--container-remap-root"),
-        (options.writable == Some(true), "--container-writable"),
         (options.unshare != Unshare::NONE, "--container-unshare"),
         (!options.overlays.is_empty(), "--container-overlay"),
         (options.profile.is_some(), "--container-profile"),
@@ -378,8 +378,15 @@ impl Node<'_> {
         behind: Option<Wish>,
     ) -> Result<Ready, Failure> {
         let access = FileAccess::As(self.request.identity.clone());
-        let mount = ImageMount::new(source, method, None, self.config, &access, self.calls)
-            .map_err(|error| self.failed(error))?;
+        let mount = ImageMount::new(
+            source,
+            method,
+            self.owner(),
+            self.config,
+            &access,
+            self.calls,
+        )
+        .map_err(|error| self.failed(error))?;
         let seconds = self.config.prepare.timeout;
         // The image can be read while slurmstepd goes on.
         let survey = mount
@@ -396,6 +403,23 @@ impl Node<'_> {
             survey,
             surveyor,
             behind,
+        })
+    }
+
+    /// Whose the image's files are, where they may be written.
+    fn owner(&self) -> Option<Owner> {
+        let who = &self.request.identity;
+        (self.request.options.writable == Some(true)).then_some(Owner {
+            uid: who.uid,
+            gid: who.gid,
+        })
+    }
+
+    /// What takes the container's changes.
+    fn upper(&self) -> Option<Upper> {
+        Some(Upper {
+            owner: self.owner()?,
+            changes: Changes::Memory(self.config.writable.size),
         })
     }
 
@@ -418,7 +442,7 @@ impl Node<'_> {
             known: ready.known,
             survey: ready.survey,
             namespace: copy,
-            upper: None,
+            upper: self.upper(),
         };
         let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
         Ok(Built {

@@ -36,6 +36,7 @@ mod staging;
 mod terminal;
 mod users;
 mod view;
+mod writable;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         explain::cases(),
         environment::cases(),
         view::cases(),
+        writable::cases(),
         privileges::cases(),
         hostile_images::cases(),
         hostile_roots::cases(),
