@@ -15,6 +15,7 @@
 pub mod apply;
 #[cfg(feature = "construct")]
 pub mod config;
+pub mod containers;
 pub mod enter;
 pub mod environment;
 #[cfg(feature = "construct")]

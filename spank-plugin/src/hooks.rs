@@ -9,6 +9,7 @@
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use runtime_core::containers;
 use runtime_core::kept::{self, Whose};
 use runtime_core::path::HostPath;
 use runtime_core::runtime_directory;
@@ -303,7 +304,14 @@ pub unsafe extern "C" fn slurm_spank_job_epilog(
     _: c_int,
     _: *mut *mut c_char,
 ) -> c_int {
-    release(|| Spank::new(spank).job_id().ok().map(Whose::Job))
+    let spank = Spank::new(spank);
+    release(|| {
+        let job = spank.job_id().ok()?;
+        if let Err(error) = containers::release::job(job) {
+            ffi::log_error(&format!("oarlock: the containers of job {job}: {error}"));
+        }
+        Some(Whose::Job(job))
+    })
 }
 
 /// Never an error: a node is not drained for a mount that stays.

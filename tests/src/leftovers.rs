@@ -2,7 +2,8 @@
 //! namespaces, control groups, files, and nodes that Slurm no longer uses.
 //!
 //! What a node keeps on purpose, and for how long, is no leftover: a lock file, an
-//! index of copies, and directories for both.
+//! index of copies, marks, and directories for them. A container with a name is one:
+//! a test removes what it has made.
 //!
 //! Two looks are compared. The kernel frees a loop device, and Slurm a node, a
 //! moment after the job's end: differences count only if they stay.
@@ -39,7 +40,9 @@ done
 find /tmp /var/tmp /run /dev/shm /dev/mqueue /var/spool/slurmd -xdev -mindepth 1 -maxdepth 3 \
     -not -path '/tmp/oarlock-tests-agent.*' -not -path '/tmp/ompi.*' \
     -not -path /run/oarlock -not -path /run/oarlock/loop.lock -not -path /run/oarlock/kept -not -path /run/oarlock/epilog \
+    -not -path /run/oarlock/live -not -path /run/oarlock/jobs -not -path /run/oarlock/swept \
     -not -path '/run/oarlock/index*' 2>/dev/null | sed 's/^/entry /'
+find /var/lib/oarlock/containers -xdev -mindepth 3 -maxdepth 3 2>/dev/null | sed 's/^/entry /'
 find / /etc /home /root /opt /mnt /srv /var /var/lib -xdev -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/entry /'
 find /sys/fs/cgroup/*/slurm* -maxdepth 3 -name 'job_*' 2>/dev/null | sed 's/^/cgroup /'
 ls /dev | sed 's/^/device /'

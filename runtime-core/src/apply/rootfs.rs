@@ -18,7 +18,7 @@ use super::binds::{self, attach_bind, refuse_target};
 use super::devices::{self, Wanted};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::generated;
-use super::image::{ImageMount, explain_lookup};
+use super::image::{IMAGE, ImageMount, explain_lookup};
 use super::layers;
 use super::points::{self, Kind, LastLink};
 use super::survey::{self, Surveyor};
@@ -74,6 +74,38 @@ pub struct Container {
     /// Whether the image's scripts must still be run, to write those changes:
     /// [`super::scripts::run_scripts`].
     pub scripts: bool,
+    /// The image and the changes, without the host's mounts, attached nowhere.
+    pub files: Option<OwnedFd>,
+}
+
+/// Looks at a container that runs, for another step to join it. This process ends up
+/// in it, and opens nothing there but its root.
+///
+/// # Errors
+/// Any [`ApplyError`].
+pub fn join(
+    namespace: OwnedFd,
+    known: &OwnedFd,
+    request: &Request,
+    config: &SiteConfig,
+    access: &FileAccess,
+) -> Result<Container, ApplyError> {
+    rustix::thread::move_into_link_name_space(
+        namespace.as_fd(),
+        Some(rustix::thread::LinkNameSpaceType::Mount),
+    )
+    .map_err(|e| step("joining the running container")(e.into()))?;
+    let root = mount::open_place(Path::new("/")).map_err(step("opening the container's root"))?;
+    let files = mount::clone_one(root.as_fd()).ok();
+    let seconds = config.prepare.timeout;
+    let (_surveyor, survey) = survey::start(root.as_fd(), known, request, access, seconds)?;
+    let surveyed = survey.wait()?;
+    Ok(Container {
+        namespace,
+        changes: surveyed.changes,
+        scripts: surveyed.scripts,
+        files,
+    })
 }
 
 /// Goes into a copy of the namespace of `task` (or of this process' own) that
@@ -109,8 +141,11 @@ enum Ground {
         skeleton: OwnedFd,
         root_point: OwnedFd,
     },
-    /// In it, with the user's rights.
-    Writable(FileAccess),
+    /// In it, with the user's rights; it is shown there where only root writes.
+    Writable {
+        access: FileAccess,
+        read_only: Option<OwnedFd>,
+    },
 }
 
 impl Assembly<'_> {
@@ -131,6 +166,13 @@ impl Assembly<'_> {
         let quick = self.image.is_quick();
         let (site, _surveyor, survey) = self.make_site()?;
         let surveyed = survey.wait()?;
+        // Before anything of the host's is mounted in it.
+        let files = match calls {
+            Calls::Descriptors => mount::clone_one(site.image.as_fd())
+                .map(Some)
+                .map_err(step("copying the mount of the container's files"))?,
+            Calls::Old => None,
+        };
         let generated = generated::show(
             &site.scratch,
             &surveyed,
@@ -182,6 +224,7 @@ impl Assembly<'_> {
             namespace,
             changes: surveyed.changes,
             scripts: surveyed.scripts,
+            files,
         })
     }
 
@@ -199,8 +242,8 @@ impl Assembly<'_> {
                 .image
                 .attach(&scratch, &point, &place, config, access, calls)?,
             Some(upper) => {
-                let placed = self.image.place_each(&scratch, config, access)?;
-                upper.attach(placed, &scratch, point.as_fd(), access, calls)?;
+                let target = point.as_fd();
+                upper.attach(self.image, &scratch, target, config, access, calls)?;
             }
         }
         let image =
@@ -225,7 +268,13 @@ impl Assembly<'_> {
                 skeleton: make_directory(&scratch, "skeleton")?,
                 root_point: make_directory(&scratch, "root")?,
             },
-            Some(_) => Ground::Writable(access.clone()),
+            Some(upper) => Ground::Writable {
+                access: access.clone(),
+                read_only: match upper.writable {
+                    true => None,
+                    false => Some(make_directory(&scratch, "root")?),
+                },
+            },
         };
         let site = Site {
             scratch,
@@ -245,7 +294,7 @@ impl Site {
                 skeleton,
                 ..
             } => points::ensure(image, image_place, skeleton.as_fd(), path, kind, last),
-            Ground::Writable(access) => {
+            Ground::Writable { access, .. } => {
                 let made = access.with(|| points::ensure_in(image, path, kind, last))?;
                 match made {
                     // A directory of somebody else's: what root makes there is an
@@ -267,7 +316,7 @@ impl Site {
     /// Writes a generated file into a root file system that may be written; whether
     /// that was possible.
     fn write(&self, target: &'static str, file: &mut File) -> bool {
-        let Ground::Writable(access) = &self.ground else {
+        let Ground::Writable { access, .. } = &self.ground else {
             return false;
         };
         let written = self
@@ -284,6 +333,20 @@ impl Site {
     fn root(&self, made: bool, access: &FileAccess, calls: Calls) -> Result<OwnedFd, ApplyError> {
         let root_point = match &self.ground {
             Ground::Skeleton { root_point, .. } if made => root_point,
+            Ground::Writable {
+                read_only: Some(point),
+                ..
+            } => {
+                let image = self
+                    .image
+                    .try_clone()
+                    .map_err(step("copying a descriptor"))?;
+                Detached::bind(image, IMAGE, calls)
+                    .map_err(step("binding the container's files"))?
+                    .attach(point.as_fd())?;
+                return mount::open_place(&Path::new(SCRATCH).join("root"))
+                    .map_err(step("opening the new root"));
+            }
             _ => return self.image.try_clone().map_err(step("copying a descriptor")),
         };
         // overlayfs reads its layers with the rights of whoever mounts it.

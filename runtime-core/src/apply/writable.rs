@@ -19,11 +19,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
 use super::filesystem::{Calls, Detached, Filesystem};
-use super::image::{Owner, Placed};
+use super::image::{ImageMount, Owner, Placed};
 use super::layers;
 use super::rootfs::{SCRATCH, TMPFS, make_directory};
 use super::{ApplyError, FileAccess, step};
-use crate::config::Size;
+use crate::config::{SiteConfig, Size};
 use crate::sys::mount;
 
 /// The layer of changes.
@@ -31,8 +31,11 @@ use crate::sys::mount;
 pub enum Changes {
     /// In memory, gone with the container: this much at the most.
     Memory(Size),
-    /// Here: a directory of root's with `upper` and `work`.
+    /// Here: a directory of root's with `upper` and `work`, as a mount that is attached
+    /// nowhere.
     Directory(OwnedFd),
+    /// In this mount, which is attached nowhere, of an overlay that is there already.
+    Mounted(OwnedFd),
 }
 
 /// What is laid over an image so that it can be written.
@@ -42,6 +45,10 @@ pub struct Upper {
     pub changes: Changes,
     /// Whose the container's root directory is.
     pub owner: Owner,
+    /// Whether the container may write to it; it shows the changes in any case.
+    pub writable: bool,
+    /// The overlay's name in tables of mounts.
+    pub name: String,
 }
 
 /// Names in the directory of a layer of changes.
@@ -59,23 +66,24 @@ impl Upper {
     /// Any [`ApplyError`] of mounting.
     pub(super) fn attach(
         &self,
-        image: Placed,
+        image: ImageMount,
         scratch: &OwnedFd,
         target: BorrowedFd<'_>,
+        config: &SiteConfig,
         access: &FileAccess,
         calls: Calls,
     ) -> Result<(), ApplyError> {
+        if let Changes::Mounted(overlay) = &self.changes {
+            return mount::attach(overlay.as_fd(), target)
+                .map_err(step("attaching the container's files"));
+        }
+        let image = image.place_each(scratch, config, access)?;
         let point = make_directory(scratch, "changes")?;
         match &self.changes {
+            Changes::Mounted(_) => {}
             Changes::Memory(size) => memory(*size, calls)?.attach(point.as_fd())?,
-            Changes::Directory(directory) => {
-                let directory = directory
-                    .try_clone()
-                    .map_err(step("copying a descriptor"))?;
-                Detached::bind(directory, TMPFS, calls)
-                    .map_err(step("binding the directory of the container's changes"))?
-                    .attach(point.as_fd())?;
-            }
+            Changes::Directory(mount) => mount::attach(mount.as_fd(), point.as_fd())
+                .map_err(step("attaching the directory of the container's changes"))?,
         }
         let place = format!("{SCRATCH}/changes");
         let (lower, rights) = match image {
@@ -99,7 +107,7 @@ impl Upper {
         let filesystem = Filesystem {
             what: "the image with a layer to write to",
             kind: "overlay",
-            source: "oarlock".to_owned(),
+            source: self.name.clone(),
             options,
             attributes: TMPFS,
         };

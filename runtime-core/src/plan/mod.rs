@@ -4,6 +4,7 @@
 //! of the request, the site's policy and a few facts of the node, so every rule
 //! can be tested by a table, and `explain` can print it.
 
+pub mod containers;
 pub mod devices;
 pub mod explain;
 pub mod identity;

@@ -75,6 +75,8 @@ pub struct Work<'a> {
     pub namespace: OwnedFd,
     /// What makes the container writable, where it is to be.
     pub upper: Option<Upper>,
+    /// The container that is joined, and not built.
+    pub join: Option<OwnedFd>,
 }
 
 /// Builds the container in a process of its own, unless `asker` hangs up.
@@ -127,6 +129,7 @@ pub fn build(
             namespace,
             changes: changes.into(),
             scripts: message.bytes.as_slice() == WITH_SCRIPTS,
+            files: fds.next(),
         }),
         _ => Err(BuildError::Said(
             String::from_utf8_lossy(&message.bytes).into_owned(),
@@ -138,11 +141,12 @@ pub fn build(
 fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
     let image = work.request.image().clone();
     match make(work) {
-        Ok(made) => ipc::send(
-            socket,
-            if made.scripts { WITH_SCRIPTS } else { DONE },
-            &[made.namespace.as_fd(), made.changes.as_fd()],
-        ),
+        Ok(made) => {
+            let mut fds = vec![made.namespace.as_fd(), made.changes.as_fd()];
+            fds.extend(made.files.as_ref().map(AsFd::as_fd));
+            let word = if made.scripts { WITH_SCRIPTS } else { DONE };
+            ipc::send(socket, word, &fds)
+        }
         Err(error) => {
             let text = match &error {
                 ApplyError::MountSource { .. } | ApplyError::MountTarget { .. } => {
@@ -156,6 +160,10 @@ fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
 }
 
 fn make(work: Work<'_>) -> Result<Container, ApplyError> {
+    if let Some(namespace) = work.join {
+        let access = FileAccess::As(work.request.identity.clone());
+        return rootfs::join(namespace, &work.known, work.request, work.config, &access);
+    }
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
     let plan = plan::plan(work.request, work.config, &work.facts);
     let access = FileAccess::As(work.request.identity.clone());

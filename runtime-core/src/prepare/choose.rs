@@ -95,7 +95,12 @@ pub(super) fn choose(
     };
     let method = trust::method(images, layout, trusted);
     tracing::debug!(?method, ?doubt, IMAGE = %request.image(), "trust");
-    let wish = request.options.stage.unwrap_or(images.stage);
+    // What FUSE serves ends with the step, and a container with a name does not.
+    let usual = match request.options.name {
+        Some(_) if method == Method::Fuse => Stage::Node,
+        _ => images.stage,
+    };
+    let wish = request.options.stage.unwrap_or(usual);
     let needs_kernel = layout.needs_kernel(&fuse::served(&config.fuse));
     if method == Method::Fuse
         && let Some(kind) = needs_kernel

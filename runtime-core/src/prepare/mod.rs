@@ -17,6 +17,8 @@
 #[cfg(feature = "construct")]
 pub mod builder;
 #[cfg(feature = "construct")]
+mod changes;
+#[cfg(feature = "construct")]
 pub mod checker;
 #[cfg(feature = "construct")]
 mod choose;
@@ -26,6 +28,8 @@ pub mod debug;
 mod explain;
 #[cfg(feature = "construct")]
 pub mod half;
+#[cfg(feature = "construct")]
+mod named;
 #[cfg(feature = "construct")]
 mod node;
 pub mod protocol;

@@ -5,6 +5,7 @@
 //! image's name and directories, is looked up in the task's.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
@@ -13,18 +14,19 @@ use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, ChoiceError, Chosen, Wish};
 use super::explain;
 use super::half::{self, HalfError, Opened};
+use super::named::{Held, Named, NamedError};
 use super::protocol::{self, Start};
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
 use crate::apply::filesystem::Calls;
-use crate::apply::image::{ImageMount, Owner};
+use crate::apply::image::ImageMount;
 use crate::apply::rootfs::Container;
 use crate::apply::scripts::{self, From};
 use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
-use crate::apply::writable::{Changes, Upper};
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, SiteConfig};
+use crate::containers::store::State;
 use crate::image::policy;
 use crate::image::source::Source;
 use crate::image::trust::Method;
@@ -48,6 +50,8 @@ pub(super) enum Failure {
     Half(#[from] HalfError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    Named(#[from] NamedError),
     #[error("image {image}: {error}")]
     Image { image: ImageName, error: ApplyError },
     #[error("image {image}: {error}")]
@@ -78,6 +82,9 @@ pub(super) struct Node<'a> {
     pub(super) request: &'a Request,
     pub(super) config: &'a SiteConfig,
     pub(super) calls: Calls,
+    /// The container's name, where it has one: looked up, and then held.
+    pub(super) named: Option<Named>,
+    pub(super) held: Option<Held>,
 }
 
 /// An image that is opened.
@@ -96,7 +103,11 @@ pub(super) struct Ready {
     survey: Option<survey::Pending>,
     surveyor: Option<Surveyor>,
     behind: Option<(OwnedFd, Wish)>,
+    opened: Original,
 }
+
+/// The image's path and state, as it was opened.
+type Original = Option<(PathBuf, State)>;
 
 /// An image that waits for its copy.
 pub(super) struct Waiting {
@@ -104,6 +115,7 @@ pub(super) struct Waiting {
     wish: Wish,
     known: OwnedFd,
     home: Option<HostPath>,
+    opened: Original,
 }
 
 /// What came of making a container.
@@ -123,13 +135,16 @@ pub(super) struct Built {
     behind: Option<(OwnedFd, Wish)>,
     /// Reads ahead until this is dropped.
     _surveyor: Option<Surveyor>,
+    /// The image, as it was opened.
+    pub(super) opened: Original,
+    /// Whether nothing of its files ends with the step.
+    pub(super) lasting: bool,
 }
 
 /// Refuses what is understood and not built yet: to go on without it would be
 /// another container than the one that was asked for.
 pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
     let asked = [
-        (options.name.is_some(), "--container-name"),
         (options.save.is_some(), "--container-save"),
         (options.remap_root == Some(true), "--container-remap-root"),
         (options.unshare != Unshare::NONE, "--container-unshare"),
@@ -206,6 +221,7 @@ impl Node<'_> {
             wish,
             known,
             home,
+            opened,
         } = waiting;
         let image = self.request.image();
         let outcome = staging::stage_first(
@@ -239,7 +255,8 @@ impl Node<'_> {
                 (source, wish.method)
             }
         };
-        let ready = self.mount_source(&source, method, known, home, None)?;
+        let mut ready = self.mount_source(&source, method, known, home, None)?;
+        ready.opened = opened;
         self.build(ready, namespace, start)
     }
 
@@ -355,6 +372,12 @@ impl Node<'_> {
             known,
             home,
         } = opened;
+        if let Some(named) = self.name() {
+            named.check(&source)?;
+        }
+        let opened = State::of(source.fd.as_fd())
+            .ok()
+            .map(|state| (source.path.clone(), state));
         let Chosen { choice, behind } = self.choose(source)?;
         match choice {
             Choice::StageFirst(source, wish) => Ok(Prepared::Waits(Box::new(Waiting {
@@ -362,10 +385,13 @@ impl Node<'_> {
                 wish,
                 known,
                 home,
+                opened,
             }))),
-            Choice::Run(source, method) => self
-                .mount_source(&source, method, known, home, behind)
-                .map(|ready| Prepared::Ready(Box::new(ready))),
+            Choice::Run(source, method) => {
+                let mut ready = self.mount_source(&source, method, known, home, behind)?;
+                ready.opened = opened;
+                Ok(Prepared::Ready(Box::new(ready)))
+            }
         }
     }
 
@@ -388,9 +414,11 @@ impl Node<'_> {
         )
         .map_err(|error| self.failed(error))?;
         let seconds = self.config.prepare.timeout;
-        // The image can be read while slurmstepd goes on.
+        // The image can be read while slurmstepd goes on; what a container with a
+        // name has made of it cannot.
         let survey = mount
             .root()
+            .filter(|_| self.name().is_none())
             .map(|root| survey::start(root, &known, self.request, &access, seconds))
             .transpose()
             .map_err(|error| self.failed(error))?;
@@ -403,32 +431,21 @@ impl Node<'_> {
             survey,
             surveyor,
             behind,
-        })
-    }
-
-    /// Whose the image's files are, where they may be written.
-    fn owner(&self) -> Option<Owner> {
-        let who = &self.request.identity;
-        (self.request.options.writable == Some(true)).then_some(Owner {
-            uid: who.uid,
-            gid: who.gid,
-        })
-    }
-
-    /// What takes the container's changes.
-    fn upper(&self) -> Option<Upper> {
-        Some(Upper {
-            owner: self.owner()?,
-            changes: Changes::Memory(self.config.writable.size),
+            opened: None,
         })
     }
 
     fn build(&self, ready: Ready, namespace: &OwnedFd, start: &Start) -> Result<Built, Failure> {
         let servers = ready.mount.servers();
         let keepable = ready.mount.keepable();
+        let lasting = ready.mount.is_quick();
         let copy = namespace
             .try_clone()
             .map_err(step("copying a descriptor"))?;
+        let join = self.held.as_ref().and_then(Held::joined);
+        if join.is_some() && !self.request.options.mounts.is_empty() {
+            self.tell("--container-mounts is left out: the container runs already, and is joined");
+        }
         let work = Work {
             image: ready.mount,
             request: self.request,
@@ -442,7 +459,8 @@ impl Node<'_> {
             known: ready.known,
             survey: ready.survey,
             namespace: copy,
-            upper: self.upper(),
+            upper: self.upper()?,
+            join: join.transpose().map_err(step("copying a descriptor"))?,
         };
         let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
         Ok(Built {
@@ -451,6 +469,8 @@ impl Node<'_> {
             keepable,
             behind: ready.behind,
             _surveyor: ready.surveyor,
+            opened: ready.opened,
+            lasting,
         })
     }
 }

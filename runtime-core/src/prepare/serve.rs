@@ -10,12 +10,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::debug;
+use super::named::Named;
 use super::node::{Built, Failure, Made, Node, refuse_not_yet, step};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::config::SiteConfig;
 use crate::path::HostPath;
-use crate::request::Request;
+use crate::request::{ImageName, Request};
 use crate::sys::{self, ipc};
 
 /// A request is mostly the job's environment, which execve(2) bounds, in bytes.
@@ -62,11 +63,15 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     let config = SiteConfig::load(config, true).map_err(Failure::from)?;
     refuse_not_yet(&request.options)?;
     sys::mount::require_openat2().map_err(step("Oarlock needs Linux 5.6 or newer (openat2)"))?;
-    let node = Node {
+    let named = Named::look_up(request, &config).map_err(Failure::from)?;
+    let request = &with_recorded_image(request, named.as_ref());
+    let mut node = Node {
         socket,
         request,
         config: &config,
         calls: Calls::detect(config.prepare.mount_calls),
+        named,
+        held: None,
     };
     if request.options.debug {
         debug::begin();
@@ -89,6 +94,9 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         cwd,
         mpi: request.mpi.iter().cloned().collect(),
     };
+    if let Some(named) = node.named.take() {
+        node.held = Some(named.hold(request).map_err(Failure::from)?);
+    }
     let begun = Instant::now();
     let first = node.make(early, &namespace, &expected, first_task);
     let mut build = begun.elapsed();
@@ -99,7 +107,11 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         // Nothing is built before its copy is there.
         Ok(made @ Made::Waits(_)) => made,
         made if node.is_as_expected(&expected, &start) => made?,
-        _ => node.make(None, &namespace, &start, task)?,
+        made => {
+            // Two must not write to one layer.
+            drop(made);
+            node.make(None, &namespace, &start, task)?
+        }
     };
     let built = match made {
         Made::Built(built) => *built,
@@ -118,6 +130,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         BUILD_MICROSECONDS = times.build,
         "container ready"
     );
+    node.settle(&built)?;
     give(socket, request.ranks, &built, times);
     // The ranks are on their way: what follows is for the steps after this one.
     node.look_ahead(&built, groups.as_ref());
@@ -138,6 +151,16 @@ fn explain(node: &Node<'_>) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// A container that exists has its own image.
+fn with_recorded_image(request: &Request, named: Option<&Named>) -> Request {
+    let mut request = request.clone();
+    if let Some(record) = named.and_then(|named| named.record.as_ref()) {
+        let image = ImageName::parse(record.image.as_os_str());
+        request.options.image = image.ok().or(request.options.image);
+    }
+    request
 }
 
 fn micros(time: Duration) -> u32 {

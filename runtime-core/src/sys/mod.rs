@@ -12,7 +12,6 @@ pub mod idle;
 #[cfg(feature = "construct")]
 pub mod idmap;
 pub mod ipc;
-#[cfg(feature = "construct")]
 pub mod lock;
 pub mod loopdev;
 pub mod mount;

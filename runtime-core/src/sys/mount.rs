@@ -129,6 +129,37 @@ pub fn clone_tree(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::mount::open_tree(source, c"", flags)?)
 }
 
+/// A detached copy of the mount at `source`, without what is mounted below it.
+///
+/// # Errors
+/// As [`clone_tree`].
+pub fn clone_one(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(source, c"", flags)?)
+}
+
+/// Whether a namespace is owned by the user namespace that this process is in,
+/// `NS_GET_USERNS` of ioctl_nsfs(2).
+///
+/// # Errors
+/// `EPERM` where its owner cannot be seen from here.
+pub fn belongs_to_own_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<bool> {
+    use std::os::fd::FromRawFd;
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: this ioctl takes no argument and returns a descriptor.
+    let owner = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) };
+    if owner < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made for this process alone.
+    let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+    let owner = rustix::fs::fstat(&owner)?;
+    let own = rustix::fs::stat(c"/proc/self/ns/user")?;
+    Ok((owner.st_dev, owner.st_ino) == (own.st_dev, own.st_ino))
+}
+
 /// Attaches a detached mount at the directory or file behind `target`,
 /// move_mount(2), Linux 5.2.
 ///

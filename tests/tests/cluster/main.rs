@@ -22,6 +22,7 @@ mod mount_flags;
 mod mounts;
 mod mpi;
 mod options;
+mod named;
 mod overlays;
 mod policy;
 mod privileges;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         environment::cases(),
         view::cases(),
         writable::cases(),
+        named::cases(),
         privileges::cases(),
         hostile_images::cases(),
         hostile_roots::cases(),
