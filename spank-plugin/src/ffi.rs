@@ -138,6 +138,11 @@ impl Spank {
         self.number(item::S_JOB_STEPID)
     }
 
+    /// The node's number in the step, from 0.
+    pub(crate) fn node(self) -> Result<u32, Refused> {
+        self.number(item::S_JOB_NODEID)
+    }
+
     /// Ranks of the step on this node.
     pub(crate) fn local_tasks(self) -> Result<u32, Refused> {
         self.number(item::S_JOB_LOCAL_TASK_COUNT)

@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// A killed server ends at once, unless the kernel holds it.
 const PATIENCE_WITH_SERVER: Duration = Duration::from_millis(500);
 
+/// `oarlock-prepare` gives saving up after an hour, and says so.
+const PATIENCE_WITH_SAVING: Duration = Duration::from_secs(3700);
+
 /// The plugin's end of the connection, shared by all tasks of the node.
 #[derive(Debug)]
 pub(crate) struct Handoff {
@@ -100,6 +103,36 @@ impl Handoff {
         Ok(message.and_then(Answer::read))
     }
 
+    /// The last rank has ended: has the container saved, and waits for it; what came of
+    /// it is told. The job's time limit counts on.
+    pub(crate) fn save(&self) {
+        if ipc::send(self.socket.as_fd(), &protocol::save_message(), &[]).is_err() {
+            return;
+        }
+        let mut servers = Vec::new();
+        let until = Instant::now() + PATIENCE_WITH_SAVING;
+        while Instant::now() < until {
+            let message = match ipc::receive(self.socket.as_fd()) {
+                Ok(Some(message)) => message,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                Ok(None) | Err(_) => break,
+            };
+            match Answer::read(message) {
+                Some(Answer::Saved(text, prepare)) => {
+                    failure::tell(&text);
+                    servers.extend(prepare);
+                    break;
+                }
+                Some(Answer::Server(server)) => servers.push(server),
+                // Answers of ranks that never took theirs.
+                _ => {}
+            }
+        }
+        for server in servers {
+            end_helper(&server);
+        }
+    }
+
     /// The last rank has ended: ends the image's FUSE server, which would end by
     /// itself, but perhaps after Slurm has looked whether the step is empty, and
     /// Slurm looks again only a second later. Then ends `oarlock-prepare` if it
@@ -108,11 +141,15 @@ impl Handoff {
     pub(crate) fn end(&self) {
         while let Ok(Some(message)) = ipc::receive_now(self.socket.as_fd()) {
             if let Some(Answer::Server(server)) = Answer::read(message) {
-                let _ = process::kill(server.as_fd());
-                let soon = Instant::now() + PATIENCE_WITH_SERVER;
-                let _ = ipc::wait_readable(&[server.as_fd()], Some(soon));
+                end_helper(&server);
             }
         }
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
+}
+
+fn end_helper(helper: &OwnedFd) {
+    let _ = process::kill(helper.as_fd());
+    let soon = Instant::now() + PATIENCE_WITH_SERVER;
+    let _ = ipc::wait_readable(&[helper.as_fd()], Some(soon));
 }

@@ -189,6 +189,7 @@ fn prepare(spank: Spank) -> Result<(), Failure> {
         .ok_or_else(|| Failure("the plugin was not initialised".to_owned()))?;
     let request = step::request(spank, options, &plugstack)?;
     state.tasks = request.ranks;
+    state.saves = request.options.save.is_some();
     drop(state);
     HANDOFF
         .get_or_try_init(|| Handoff::start(&request, &plugstack))
@@ -270,9 +271,16 @@ pub unsafe extern "C" fn slurm_spank_task_exit(
     keep(|| {
         let mut state = state();
         state.ended += 1;
-        if state.ended >= state.tasks
-            && let Some(handoff) = HANDOFF.get()
-        {
+        let is_last = state.ended >= state.tasks;
+        let saves = std::mem::take(&mut state.saves);
+        if !is_last {
+            state.saves = saves;
+        }
+        drop(state);
+        if is_last && let Some(handoff) = HANDOFF.get() {
+            if saves {
+                handoff.save();
+            }
             handoff.end();
         }
         Ok(())

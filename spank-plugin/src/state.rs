@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) ended: u32,
     /// Tasks of this node.
     pub(crate) tasks: u32,
+    /// Whether the container is saved after the last.
+    pub(crate) saves: bool,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
@@ -44,6 +46,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     privileged: Duration::ZERO,
     ended: 0,
     tasks: 0,
+    saves: false,
 });
 
 /// The connection to `oarlock-prepare`, started once a step.

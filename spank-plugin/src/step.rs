@@ -51,6 +51,10 @@ pub(crate) fn request(
     plugstack: &Plugstack,
 ) -> Result<Request, Failure> {
     options.entrypoint.get_or_insert(plugstack.execute_entrypoint);
+    // One file, written by one node.
+    if options.save.is_some() && ask("node's number", spank.node())? != 0 {
+        options.save = None;
+    }
     let (job, step) = (
         ask("job id", spank.job_id())?,
         ask("step id", spank.step_id())?,

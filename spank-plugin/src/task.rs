@@ -159,7 +159,10 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
             });
         }
         Some(Answer::Explained) => return Ok(Entered::Nothing),
-        Some(Answer::Server(_) | Answer::Notice(_) | Answer::Line(_)) | None => {
+        Some(
+            Answer::Server(_) | Answer::Notice(_) | Answer::Line(_) | Answer::Saved(..),
+        )
+        | None => {
             return Err(Failure(
                 "oarlock-prepare ended without an answer; see the node's journal".to_owned(),
             )

@@ -32,7 +32,7 @@ use crate::sys::mount::{self, Attributes};
 
 /// Where the scratch tmpfs is put, in the container's own namespace: a directory
 /// that every Linux has.
-pub(super) const SCRATCH: &str = "/tmp";
+pub(crate) const SCRATCH: &str = "/tmp";
 
 pub(super) const TMPFS: Attributes = Attributes {
     read_only: false,

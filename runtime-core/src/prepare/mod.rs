@@ -34,6 +34,8 @@ mod named;
 mod node;
 pub mod protocol;
 #[cfg(feature = "construct")]
+mod save;
+#[cfg(feature = "construct")]
 pub mod serve;
 #[cfg(feature = "construct")]
 mod staging;

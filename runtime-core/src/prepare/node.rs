@@ -16,6 +16,7 @@ use super::explain;
 use super::half::{self, HalfError, Opened};
 use super::named::{Held, Named, NamedError};
 use super::protocol::{self, Start};
+use super::save::SaveError;
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
 use crate::apply::filesystem::Calls;
@@ -52,6 +53,8 @@ pub(super) enum Failure {
     Build(#[from] BuildError),
     #[error(transparent)]
     Named(#[from] NamedError),
+    #[error(transparent)]
+    Save(#[from] SaveError),
     #[error("image {image}: {error}")]
     Image { image: ImageName, error: ApplyError },
     #[error("image {image}: {error}")]
@@ -145,7 +148,6 @@ pub(super) struct Built {
 /// another container than the one that was asked for.
 pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
     let asked = [
-        (options.save.is_some(), "--container-save"),
         (options.remap_root == Some(true), "--container-remap-root"),
         (options.unshare != Unshare::NONE, "--container-unshare"),
         (!options.overlays.is_empty(), "--container-overlay"),
@@ -497,7 +499,7 @@ fn is_own_namespace(namespace: &OwnedFd) -> Result<bool, Failure> {
 }
 
 /// Runs `work` in the task's mount namespace, then comes back to the host's.
-fn in_task_view<T>(
+pub(super) fn in_task_view<T>(
     namespace: &OwnedFd,
     work: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {

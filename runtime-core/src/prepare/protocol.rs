@@ -24,6 +24,8 @@ const SERVER: u8 = b'S';
 const NOTICE: u8 = b'W';
 const LINE: u8 = b'L';
 const EXPLAINED: u8 = b'E';
+const SAVE: u8 = b'V';
+const SAVED: u8 = b'D';
 
 /// Longest text of a failure, in bytes: one line.
 const MAX_TEXT: usize = 2048;
@@ -41,6 +43,9 @@ pub enum ToPrepare {
     /// The task of this process id is about to start, and this is what it has. It
     /// waits for the answer.
     Go(Start, u32),
+    /// From slurmstepd: the last rank of the node has ended, and the container may be
+    /// saved.
+    Save,
 }
 
 /// What only the starting task knows.
@@ -99,6 +104,7 @@ impl ToPrepare {
                 let fd = message.fds.into_iter().next()?;
                 Some(Self::Namespace(fd, cwd, task))
             }
+            SAVE if message.sender.is_some_and(|sender| sender.uid == 0) => Some(Self::Save),
             GO => Some(Self::Go(Start::decode(rest), message.sender?.pid)),
             _ => None,
         }
@@ -130,6 +136,9 @@ pub enum Answer {
     Line(String),
     /// All has been told that was to be told; nothing is run.
     Explained,
+    /// For slurmstepd: saving has ended, and this is to be told; `oarlock-prepare`, as
+    /// a pidfd, has nothing more to do.
+    Saved(String, Option<OwnedFd>),
     /// There is no container.
     Failure {
         /// Counts the answers of this node from 0, so that one rank tells the
@@ -163,6 +172,20 @@ pub fn container_message(number: u32, times: Times) -> Vec<u8> {
 #[must_use]
 pub fn server_message() -> Vec<u8> {
     vec![SERVER]
+}
+
+/// The byte by which slurmstepd asks for the container to be saved.
+#[must_use]
+pub fn save_message() -> Vec<u8> {
+    vec![SAVE]
+}
+
+/// The bytes by which saving ends: a line for the user.
+#[must_use]
+pub fn saved_message(text: &OsStr) -> Vec<u8> {
+    let mut out = vec![SAVED];
+    out.extend(one_line(text));
+    out
 }
 
 /// The bytes of a failure: one line, no control characters.
@@ -225,6 +248,9 @@ impl Answer {
             EXPLAINED => return Some(Self::Explained),
             _ => {}
         }
+        if *kind == SAVED {
+            return Some(Self::Saved(text(rest), message.fds.into_iter().next()));
+        }
         let number = word(0)?;
         match *kind {
             CONTAINER => {
@@ -285,6 +311,18 @@ mod tests {
     #[test]
     fn a_namespace_from_a_user_is_not_heard() {
         assert!(ToPrepare::read(message(namespace_message(None))).is_none());
+    }
+
+    #[test]
+    fn only_root_asks_for_saving() {
+        assert!(ToPrepare::read(message(save_message())).is_none());
+        let mut from_root = message(save_message());
+        from_root.sender = Some(Sender { pid: 7, uid: 0 });
+        assert!(matches!(ToPrepare::read(from_root), Some(ToPrepare::Save)));
+        match Answer::read(message(saved_message(OsStr::new("a\nb")))) {
+            Some(Answer::Saved(text, None)) => assert_eq!(text, "a b"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -118,6 +118,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         Made::Waits(waiting) => node.stage_and_build(*waiting, &namespace, &start, task)?,
     };
     build = build.max(begun.elapsed());
+    let target = node.save_target(&namespace, &start)?;
     let groups = node.join_task(&built, task)?;
     let times = Times {
         image: micros(image),
@@ -134,6 +135,11 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     give(socket, request.ranks, &built, times);
     // The ranks are on their way: what follows is for the steps after this one.
     node.look_ahead(&built, groups.as_ref());
+    if let Some(target) = target
+        && wait_for_save(socket.as_fd())?
+    {
+        node.save(&target, &built, groups.as_ref());
+    }
     Ok(())
 }
 
@@ -183,6 +189,19 @@ fn wait_for_start(socket: BorrowedFd<'_>) -> Result<(Start, u32), Stop> {
     loop {
         if let ToPrepare::Go(start, task) = next_message(socket)? {
             return Ok((start, task));
+        }
+    }
+}
+
+/// Waits for the end of the last rank; whether there is a slurmstepd that wants the
+/// container saved.
+fn wait_for_save(socket: BorrowedFd<'_>) -> Result<bool, Stop> {
+    loop {
+        match next_message(socket) {
+            Ok(ToPrepare::Save) => return Ok(true),
+            Ok(_) => {}
+            Err(Stop::Abandoned) => return Ok(false),
+            Err(stop) => return Err(stop),
         }
     }
 }

@@ -28,6 +28,7 @@ mod policy;
 mod privileges;
 mod pyxis;
 mod ranks;
+mod save;
 mod servers;
 mod sharing;
 mod sif;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         view::cases(),
         writable::cases(),
         named::cases(),
+        save::cases(),
         privileges::cases(),
         hostile_images::cases(),
         hostile_roots::cases(),
