@@ -3,10 +3,11 @@
 //! The caller is the task itself: the user's ids already, one thread, no
 //! effective capability and none in the bounding set, but `CAP_SYS_ADMIN` and
 //! `CAP_SYS_CHROOT` still permitted. Afterwards it has no capability in any set, cannot get one, and
-//! is in the container's mount namespace; its ids are unchanged.
+//! is in the container's namespaces; its ids are unchanged. Where it asked to be root there, it has
+//! some capabilities in a user namespace of the step, and none in the host's.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::thread::CapabilitySet;
@@ -14,6 +15,9 @@ use rustix::thread::CapabilitySet;
 use crate::environment::{self, Change};
 use crate::path::{ContainerPath, HostPath};
 use crate::sys;
+use crate::sys::namespaces::Kind;
+use crate::sys::stand_in::PassOn;
+use crate::way::{Ids, Way};
 
 /// Why a rank could not enter.
 #[derive(Debug, thiserror::Error)]
@@ -65,19 +69,70 @@ pub fn changes(file: BorrowedFd<'_>) -> Result<Vec<Change>, EnterError> {
     Ok(environment::decode(bytes.get(..have).unwrap_or_default()))
 }
 
-/// Enters the namespace and gives up every capability.
+/// What root has in a user namespace of the step: rights to files and processes that
+/// belong to the ids of that namespace. Nothing with which it could make a namespace
+/// or a mount, or configure anything: those are much of the kernel, and no package
+/// needs them.
+const INSIDE: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_PTRACE);
+
+/// Enters the container and gives up every capability; where the rank is root there,
+/// every one but what root has among the ids of its own namespace.
+///
+/// Where the container has process ids of its own, it is a child that returns from
+/// here: the caller stays outside, and ends as that child does.
 ///
 /// # Errors
 /// [`EnterError::Step`]; the caller must then end without running anything.
-pub fn enter(namespace: &OwnedFd) -> Result<(), EnterError> {
+pub fn enter(way: &Way, pass_on: PassOn) -> Result<(), EnterError> {
     sys::credentials::raise(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT)
         .map_err(step("raising the capabilities to enter the container"))?;
-    rustix::thread::move_into_link_name_space(
-        namespace.as_fd(),
-        Some(rustix::thread::LinkNameSpaceType::Mount),
-    )
-    .map_err(|e| step("entering the container's mount namespace")(e.into()))?;
-    sys::credentials::drop_all_but_bounding().map_err(step("dropping capabilities"))
+    let mut parent = None;
+    for namespace in way.namespaces() {
+        namespace.join().map_err(step(entering(namespace.kind)))?;
+        if namespace.kind == Kind::Pid {
+            let life = way.life.as_ref().unwrap_or(&namespace.fd);
+            parent = Some(
+                sys::stand_in::fork_below(life.as_fd(), pass_on)
+                    .map_err(step("starting the rank among the container's process ids"))?,
+            );
+        }
+    }
+    let dropping = step("dropping capabilities");
+    match way.ids {
+        Ids::Host => sys::credentials::drop_all_but_bounding().map_err(dropping)?,
+        Ids::Root | Ids::RootAlone => {
+            sys::credentials::keep_only(INSIDE).map_err(dropping)?;
+            sys::pretend::install(way.ids == Ids::RootAlone)
+                .map_err(step("installing the filter of calls that change ids"))?;
+        }
+    }
+    parent.map_or(Ok(()), |parent| {
+        parent
+            .die_with_it()
+            .map_err(step("tying the rank to the process that Slurm knows"))
+    })
+}
+
+fn entering(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Net => "entering the container's network namespace",
+        Kind::Ipc => "entering the container's IPC namespace",
+        Kind::Uts => "entering the container's UTS namespace",
+        Kind::Pid => "entering the container's process id namespace",
+        Kind::Mount => "entering the container's mount namespace",
+        Kind::User => "entering the container's user namespace",
+    }
 }
 
 /// Goes to the working directory: the one asked for, or else where the task was,

@@ -33,6 +33,7 @@ pub mod store;
 pub mod sys;
 #[cfg(feature = "construct")]
 pub mod unprivileged;
+pub mod way;
 
 /// Where the site's file lies unless plugstack.conf says otherwise.
 pub const CONFIG_PATH: &str = "/etc/oarlock/oarlock.toml";

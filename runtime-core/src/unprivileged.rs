@@ -126,6 +126,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
             known,
             survey,
             upper: None,
+            identity: None,
         }
         .build()?;
         drop(surveyor);

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use runtime_core::path::HostPath;
 use runtime_core::request::{Identity, Options, Request};
+use runtime_core::sys::stand_in::PassOn;
 
 use crate::failure::Failure;
 use crate::ffi::{self, Refused, Spank, context};
@@ -80,6 +81,20 @@ pub(crate) fn request(
         job,
         label: label(job, step),
     })
+}
+
+/// Which of slurmstepd's signals a process that stands in for its rank passes on.
+///
+/// With proctrack/cgroup slurmstepd signals its children. Without, it signals all of
+/// their descendants, the rank too; but a batch script by its number alone.
+pub(crate) fn pass_on(spank: Spank) -> PassOn {
+    let groups = std::fs::read("/proc/self/cgroup").unwrap_or_default();
+    let in_a_group = groups.windows(6).any(|part| part == b"/step_");
+    if in_a_group || spank.step_id().ok() == Some(BATCH_STEP) {
+        PassOn::All
+    } else {
+        PassOn::OfOthers
+    }
 }
 
 /// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a

@@ -142,13 +142,13 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     };
     let answer = handoff.go(&start)?;
     let begun = Clock::start();
-    let (times, namespace, changes) = match answer {
+    let (times, way, changes) = match answer {
         Some(Answer::Container {
             times,
-            namespace,
+            way,
             changes,
             ..
-        }) => (times, namespace, changes),
+        }) => (times, way, changes),
         Some(Answer::Failure { number, text }) => {
             return Err(Refusal {
                 text,
@@ -173,9 +173,9 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     let home =
         step::variable(&environment, OsStr::new("HOME")).map(|h| Path::new(OsStr::from_bytes(h)));
     let asked = state().options.as_ref().and_then(|o| o.workdir.clone());
-    enter::enter(&namespace)?;
+    enter::enter(&way, step::pass_on(spank))?;
     enter::change_directory(asked.as_ref(), cwd.as_ref(), home)?;
-    drop(namespace);
+    drop(way);
     set_environment(spank, &changes, &environment);
     for (name, value) in frameworks::rank_variables(&changes, &environment) {
         let _ = spank.set_variable(name.as_ref(), value.as_ref());

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::binds::open_source;
 use super::filesystem::{Calls, Detached};
+use super::namespaces::{message_queues, shared_memory};
 use super::points::{self, Kind};
 use super::rootfs::{SCRATCH, TMPFS, known_path, make_directory, new_file, tmpfs, unusable};
 use super::{ApplyError, PlaceProblem, step};
@@ -30,6 +31,14 @@ pub(super) fn open_devices(
         let (name, attributes) = match node {
             Node::Link(..) => {
                 list.push((node.clone(), None));
+                continue;
+            }
+            Node::Memory(_) => {
+                list.push((node.clone(), Some(shared_memory(calls)?)));
+                continue;
+            }
+            Node::Queues(_) => {
+                list.push((node.clone(), Some(message_queues(calls)?)));
                 continue;
             }
             Node::Device(name) => (name, DEVICE),
@@ -79,7 +88,9 @@ pub(super) fn build(
                 (name, None)
             }
             Node::Device(name) => (name, Some(new_file(&dev, name)?.into())),
-            Node::Directory(name) => (name, Some(make_directory(&dev, name)?)),
+            Node::Directory(name) | Node::Memory(name) | Node::Queues(name) => {
+                (name, Some(make_directory(&dev, name)?))
+            }
         };
         known.push(name.as_bytes());
         if let (Some(point), Some(tree)) = (point, tree) {

@@ -18,8 +18,10 @@ use super::binds::{self, attach_bind, refuse_target};
 use super::devices::{self, Wanted};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::generated;
+use super::identity::Inside;
 use super::image::{IMAGE, ImageMount, explain_lookup};
 use super::layers;
+use super::namespaces::{self, First};
 use super::points::{self, Kind, LastLink};
 use super::survey::{self, Surveyor};
 use super::writable::Upper;
@@ -29,6 +31,8 @@ use crate::path::ContainerPath;
 use crate::plan::Plan;
 use crate::request::Request;
 use crate::sys::mount::{self, Attributes};
+use crate::sys::namespaces::{self as kinds, Namespace};
+use crate::way::{Ids, Way};
 
 /// Where the scratch tmpfs is put, in the container's own namespace: a directory
 /// that every Linux has.
@@ -62,13 +66,15 @@ pub struct Assembly<'a> {
     pub survey: Option<survey::Pending>,
     /// What makes it writable, where it is to be.
     pub upper: Option<Upper>,
+    /// Where the ranks are root: their user namespace.
+    pub identity: Option<Inside>,
 }
 
 /// A finished container.
 #[derive(Debug)]
 pub struct Container {
-    /// Its mount namespace.
-    pub namespace: OwnedFd,
+    /// What a rank enters it by.
+    pub way: Way,
     /// The environment's changes, a memory file of [`crate::environment::encode`].
     pub changes: File,
     /// Whether the image's scripts must still be run, to write those changes:
@@ -76,6 +82,8 @@ pub struct Container {
     pub scripts: bool,
     /// The image and the changes, without the host's mounts, attached nowhere.
     pub files: Option<OwnedFd>,
+    /// The number of the first process of its process ids, where it has its own.
+    pub first: Option<u32>,
 }
 
 /// Looks at a container that runs, for another step to join it. This process ends up
@@ -84,27 +92,26 @@ pub struct Container {
 /// # Errors
 /// Any [`ApplyError`].
 pub fn join(
-    namespace: OwnedFd,
+    namespace: Namespace,
     known: &OwnedFd,
     request: &Request,
     config: &SiteConfig,
     access: &FileAccess,
 ) -> Result<Container, ApplyError> {
-    rustix::thread::move_into_link_name_space(
-        namespace.as_fd(),
-        Some(rustix::thread::LinkNameSpaceType::Mount),
-    )
-    .map_err(|e| step("joining the running container")(e.into()))?;
+    namespace
+        .join()
+        .map_err(step("joining the running container"))?;
     let root = mount::open_place(Path::new("/")).map_err(step("opening the container's root"))?;
     let files = mount::clone_one(root.as_fd()).ok();
     let seconds = config.prepare.timeout;
     let (_surveyor, survey) = survey::start(root.as_fd(), known, request, access, seconds)?;
     let surveyed = survey.wait()?;
     Ok(Container {
-        namespace,
+        way: Way::new(vec![namespace], Ids::Host, None),
         changes: surveyed.changes,
         scripts: surveyed.scripts,
         files,
+        first: None,
     })
 }
 
@@ -155,8 +162,11 @@ impl Assembly<'_> {
     /// Any [`ApplyError`]; the process must then end, its namespace is undefined.
     pub fn build(mut self) -> Result<Container, ApplyError> {
         // Now, while /proc is the host's: later every path is the user's word.
-        let namespace =
-            mount::open_own_namespace().map_err(step("opening the container's namespace"))?;
+        let namespace = Namespace::own(kinds::Kind::Mount)
+            .map_err(step("opening the container's namespace"))?;
+        let first = self.plan.unshare.pid.then(|| First::start(self.access));
+        let first = first.transpose()?;
+        let mut own = namespaces::leave(self.plan.unshare)?;
         self.image.open_directory(self.access, self.calls)?;
         let opened =
             binds::open_sources(self.plan, self.access, &self.request.identity, self.calls)?;
@@ -164,6 +174,7 @@ impl Assembly<'_> {
         let (plan, access, calls) = (self.plan, self.access, self.calls);
 
         let quick = self.image.is_quick();
+        let identity = self.identity.take();
         let (site, _surveyor, survey) = self.make_site()?;
         let surveyed = survey.wait()?;
         // Before anything of the host's is mounted in it.
@@ -181,6 +192,9 @@ impl Assembly<'_> {
         )?;
 
         let mut made = site.ensure_known("/dev", Kind::Directory)?;
+        if first.is_some() {
+            made |= site.ensure_known("/proc", Kind::Directory)?;
+        }
         for (target, _) in &generated {
             made |= site.ensure_known(target, Kind::File)?;
         }
@@ -209,6 +223,11 @@ impl Assembly<'_> {
             super::plain::bind(&site.image, skeleton, &root, access, calls)?;
         }
         devices::attach(&dev, &root, calls)?;
+        if let Some(first) = &first {
+            let point = points::resolve(root.as_fd(), &known_path("/proc")?)
+                .map_err(|e| unusable("/proc", PlaceProblem::Covered, e))?;
+            first.mount_proc(point.as_fd(), calls)?;
+        }
         for (target, tree) in generated {
             let path = known_path(target)?;
             let point = points::resolve(root.as_fd(), &path)
@@ -220,11 +239,21 @@ impl Assembly<'_> {
         }
 
         mount::pivot_into(root.as_fd()).map_err(step("changing to the new root"))?;
+        own.push(namespace);
+        let (life, process) = first
+            .map(|first| {
+                own.push(first.namespace);
+                (first.life, first.process)
+            })
+            .unzip();
+        let ids = identity.as_ref().map_or(Ids::Host, |inside| inside.ids);
+        own.extend(identity.map(|inside| inside.namespace));
         Ok(Container {
-            namespace,
+            way: Way::new(own, ids, life),
             changes: surveyed.changes,
             scripts: surveyed.scripts,
             files,
+            first: process,
         })
     }
 

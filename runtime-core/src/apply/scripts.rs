@@ -16,6 +16,8 @@ use super::{ApplyError, FileAccess, step};
 use crate::environment::{self, Change};
 use crate::request::Request;
 use crate::sys;
+use crate::sys::namespaces::{Kind, Namespace};
+use crate::way::Way;
 
 /// Seconds for the image's environment scripts.
 const SECONDS: u32 = 30;
@@ -51,9 +53,9 @@ pub fn is_wanted(found: bool, request: &Request) -> bool {
 pub enum From<'a> {
     /// This process is in the container.
     Inside,
-    /// This process is root on the host: the container's namespace, and a task
+    /// This process is root on the host: the way into the container, and a task
     /// in whose control groups the scripts belong.
-    Host(BorrowedFd<'a>, u32),
+    Host(&'a Way, u32),
 }
 
 /// Sources the image's environment scripts in its own shell and runs its entry point
@@ -79,16 +81,18 @@ pub fn run_scripts(
     let child = sys::process::fork(|| {
         let outcome = sys::process::die_with_parent()
             .and_then(|()| go_there(from))
-            .and_then(|()| {
-                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)?;
+            .and_then(|has_pids| {
+                let run = || run_as_user(changes, &log, request, access);
+                if !has_pids {
+                    return run();
+                }
+                // Only a child is among the container's process ids.
                 sys::process::fork(|| {
-                    let done = become_user(access)
-                        .and_then(|()| sys::process::die_with_parent())
-                        .and_then(|()| run_in_child(changes, &log, request));
-                    u8::from(done.is_err())
-                })
-            })
-            .and_then(|mut first| first.wait());
+                    let done = sys::process::die_with_parent().and_then(|()| run());
+                    u8::from(!matches!(done, Ok(0)))
+                })?
+                .wait()
+            });
         u8::from(!matches!(outcome, Ok(0)))
     })
     .map_err(step(what))?;
@@ -133,14 +137,35 @@ fn lines_of(log: &File) -> Vec<String> {
 }
 
 /// Root opens no path after this: in the container every path is the user's,
-/// /proc too.
-fn go_there(from: From<'_>) -> io::Result<()> {
-    let From::Host(namespace, task) = from else {
-        return Ok(());
+/// /proc too. Returns whether the container has process ids of its own. The scripts
+/// are the user's on the host: what they export does not hang on being root.
+fn go_there(from: From<'_>) -> io::Result<bool> {
+    let From::Host(way, task) = from else {
+        return Ok(false);
     };
     sys::cgroup::join(task, std::process::id())?;
-    let mount = Some(rustix::thread::LinkNameSpaceType::Mount);
-    Ok(rustix::thread::move_into_link_name_space(namespace, mount)?)
+    way.namespaces()
+        .iter()
+        .filter(|namespace| namespace.kind != Kind::User)
+        .try_for_each(Namespace::join)?;
+    Ok(way.of(Kind::Pid).is_some())
+}
+
+/// In a process id namespace that ends with this; the exit code.
+fn run_as_user(
+    changes: &File,
+    log: &File,
+    request: &Request,
+    access: &FileAccess,
+) -> io::Result<i32> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)?;
+    sys::process::fork(|| {
+        let done = become_user(access)
+            .and_then(|()| sys::process::die_with_parent())
+            .and_then(|()| run_in_child(changes, log, request));
+        u8::from(done.is_err())
+    })?
+    .wait()
 }
 
 /// What the image's shell is told: the scripts' noise goes nowhere, the result alone

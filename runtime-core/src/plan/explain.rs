@@ -19,8 +19,19 @@ impl fmt::Display for Plan {
             match node {
                 Node::Device(name) => writeln!(f, "device /dev/{name}")?,
                 Node::Directory(name) => writeln!(f, "bind /dev/{name} at /dev/{name}")?,
+                Node::Memory(name) => writeln!(f, "own tmpfs at /dev/{name}")?,
+                Node::Queues(name) => writeln!(f, "own message queues at /dev/{name}")?,
                 Node::Link(name, target) => writeln!(f, "link /dev/{name} to {target}")?,
             }
+        }
+        let unshared = [
+            (self.unshare.net, "network"),
+            (self.unshare.ipc, "IPC"),
+            (self.unshare.uts, "UTS"),
+            (self.unshare.pid, "process id"),
+        ];
+        for (_, name) in unshared.into_iter().filter(|(own, _)| *own) {
+            writeln!(f, "own {name} namespace, one for all ranks of the node")?;
         }
         Ok(())
     }

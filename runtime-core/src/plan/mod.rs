@@ -12,7 +12,7 @@ pub mod mounts;
 
 use crate::config::SiteConfig;
 use crate::path::HostPath;
-use crate::request::Request;
+use crate::request::{Request, Unshare};
 
 /// What the node and the task say of themselves, as input to the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +32,8 @@ pub struct Plan {
     pub mounts: Vec<mounts::Mount>,
     /// The nodes of the private /dev.
     pub devices: Vec<devices::Node>,
+    /// The namespaces that the container does not share with the host.
+    pub unshare: Unshare,
 }
 
 /// Decides.
@@ -39,6 +41,7 @@ pub struct Plan {
 pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Plan {
     Plan {
         mounts: mounts::plan(request, config, facts),
-        devices: devices::basic(),
+        devices: devices::basic(request.options.unshare.ipc),
+        unshare: request.options.unshare,
     }
 }

@@ -118,7 +118,10 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
         noexec: true,
         ..BIND
     };
-    for path in ["/proc", "/sys"].iter().filter_map(|p| known(p)) {
+    // With process ids of its own the container has its own /proc.
+    let own_proc = request.options.unshare.pid;
+    let kernels = ["/proc", "/sys"].iter().skip(usize::from(own_proc));
+    for path in kernels.filter_map(|p| known(p)) {
         same(&path, kernel);
     }
     if config.mounts.tmp {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use crate::apply::filesystem::Calls;
+use crate::apply::identity::Inside;
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::{self, Assembly, Container};
 use crate::apply::survey;
@@ -15,7 +16,9 @@ use crate::config::SiteConfig;
 use crate::plan::{self, NodeFacts};
 use crate::request::{ImageName, Request};
 use crate::sys;
-use crate::sys::ipc::{self, Waited};
+use crate::sys::ipc::{self, Message, Waited};
+use crate::sys::namespaces::{Kind, Namespace};
+use crate::way::Way;
 
 /// Why there is no container: one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +54,6 @@ pub enum BuildError {
     },
 }
 
-const DONE: &[u8] = b"done";
-const WITH_SCRIPTS: &[u8] = b"scripts";
-
 /// What the builder works on.
 #[derive(Debug)]
 pub struct Work<'a> {
@@ -77,6 +77,8 @@ pub struct Work<'a> {
     pub upper: Option<Upper>,
     /// The container that is joined, and not built.
     pub join: Option<OwnedFd>,
+    /// Where the ranks are root: their user namespace.
+    pub identity: Option<Inside>,
 }
 
 /// Builds the container in a process of its own, unless `asker` hangs up.
@@ -123,18 +125,33 @@ pub fn build(
     let Some(message) = ipc::receive(ours.as_fd()).map_err(start)? else {
         return Err(BuildError::Died(image));
     };
-    let mut fds = message.fds.into_iter();
-    match (fds.next(), fds.next()) {
-        (Some(namespace), Some(changes)) => Ok(Container {
-            namespace,
-            changes: changes.into(),
-            scripts: message.bytes.as_slice() == WITH_SCRIPTS,
-            files: fds.next(),
-        }),
-        _ => Err(BuildError::Said(
-            String::from_utf8_lossy(&message.bytes).into_owned(),
-        )),
+    if message.fds.is_empty() {
+        let text = String::from_utf8_lossy(&message.bytes).into_owned();
+        return Err(BuildError::Said(text));
     }
+    container(message).ok_or(BuildError::Died(image))
+}
+
+/// The builder's answer: whether there are scripts, the number of the first process or
+/// 0, the way. What comes behind the way's descriptors are the files.
+fn container(message: Message) -> Option<Container> {
+    let (scripts, rest) = message.bytes.split_first()?;
+    let (first, letters) = rest.split_first_chunk()?;
+    let mut fds = message.fds.into_iter();
+    Some(Container {
+        changes: fds.next()?.into(),
+        way: Way::from_parts(letters, &mut fds)?,
+        files: fds.next(),
+        scripts: *scripts != 0,
+        first: Some(u32::from_le_bytes(*first)).filter(|first| *first != 0),
+    })
+}
+
+fn container_message(container: &Container) -> Vec<u8> {
+    let mut out = vec![u8::from(container.scripts)];
+    out.extend_from_slice(&container.first.unwrap_or(0).to_le_bytes());
+    out.extend_from_slice(&container.way.letters());
+    out
 }
 
 /// In the child.
@@ -142,10 +159,11 @@ fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
     let image = work.request.image().clone();
     match make(work) {
         Ok(made) => {
-            let mut fds = vec![made.namespace.as_fd(), made.changes.as_fd()];
-            fds.extend(made.files.as_ref().map(AsFd::as_fd));
-            let word = if made.scripts { WITH_SCRIPTS } else { DONE };
-            ipc::send(socket, word, &fds)
+            let fds: Vec<BorrowedFd<'_>> = std::iter::once(made.changes.as_fd())
+                .chain(made.way.descriptors())
+                .chain(made.files.as_ref().map(AsFd::as_fd))
+                .collect();
+            ipc::send(socket, &container_message(&made), &fds)
         }
         Err(error) => {
             let text = match &error {
@@ -162,6 +180,8 @@ fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
 fn make(work: Work<'_>) -> Result<Container, ApplyError> {
     if let Some(namespace) = work.join {
         let access = FileAccess::As(work.request.identity.clone());
+        let kind = Kind::Mount;
+        let namespace = Namespace { kind, fd: namespace };
         return rootfs::join(namespace, &work.known, work.request, work.config, &access);
     }
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
@@ -177,6 +197,7 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         known: work.known,
         survey: work.survey,
         upper: work.upper,
+        identity: work.identity,
     }
     .build()
 }

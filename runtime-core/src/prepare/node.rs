@@ -130,7 +130,8 @@ pub(super) enum Made {
 /// A container that no rank has yet.
 pub(super) struct Built {
     pub(super) container: Container,
-    /// The processes that serve its image.
+    /// The first of its process ids, where it has its own, and those that serve its
+    /// image.
     pub(super) servers: Vec<u32>,
     /// What the node keeps of it for the job.
     keepable: Vec<Keepable>,
@@ -273,7 +274,7 @@ impl Node<'_> {
             }
         }
         if scripts::is_wanted(built.container.scripts, self.request) {
-            let from = From::Host(built.container.namespace.as_fd(), task);
+            let from = From::Host(&built.container.way, task);
             let access = FileAccess::As(self.request.identity.clone());
             let said = scripts::run_scripts(from, &built.container.changes, self.request, &access)
                 .map_err(|error| self.failed(error))?;
@@ -438,7 +439,7 @@ impl Node<'_> {
     }
 
     fn build(&self, ready: Ready, namespace: &OwnedFd, start: &Start) -> Result<Built, Failure> {
-        let servers = ready.mount.servers();
+        let mut servers = ready.mount.servers();
         let keepable = ready.mount.keepable();
         let lasting = ready.mount.is_quick();
         let copy = namespace
@@ -463,8 +464,11 @@ impl Node<'_> {
             namespace: copy,
             upper: self.upper()?,
             join: join.transpose().map_err(step("copying a descriptor"))?,
+            identity: None,
         };
         let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
+        // With it end all that might still use the image.
+        servers.splice(0..0, container.first);
         Ok(Built {
             container,
             servers,

@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::path::HostPath;
 use crate::sys::ipc::{MAX_MESSAGE, Message};
+use crate::way::Way;
 
 /// The descriptor numbers that `oarlock-prepare` is started with.
 pub const SOCKET_FD: i32 = 3;
@@ -120,8 +121,8 @@ pub enum Answer {
         number: u32,
         /// What was measured.
         times: Times,
-        /// The container's mount namespace.
-        namespace: OwnedFd,
+        /// The container.
+        way: Way,
         /// The environment's changes.
         changes: OwnedFd,
     },
@@ -158,13 +159,15 @@ pub struct Times {
     pub build: u32,
 }
 
-/// The bytes that go with the two descriptors of a container.
+/// The bytes that go with the descriptors of a container: the environment's changes,
+/// then those of the way.
 #[must_use]
-pub fn container_message(number: u32, times: Times) -> Vec<u8> {
+pub fn container_message(number: u32, times: Times, way: &Way) -> Vec<u8> {
     let mut out = vec![CONTAINER];
     for word in [number, times.image, times.build] {
         out.extend_from_slice(&word.to_le_bytes());
     }
+    out.extend_from_slice(&way.letters());
     out
 }
 
@@ -261,8 +264,8 @@ impl Answer {
                         image: word(1)?,
                         build: word(2)?,
                     },
-                    namespace: fds.next()?,
                     changes: fds.next()?,
+                    way: Way::from_parts(rest.get(3 * 4..)?, fds)?,
                 })
             }
             FAILURE => Some(Self::Failure {

@@ -223,8 +223,10 @@ fn next_message(socket: BorrowedFd<'_>) -> Result<ToPrepare, Stop> {
 fn give(socket: &OwnedFd, ranks: u32, built: &Built, times: Times) {
     let container = &built.container;
     for number in 0..ranks {
-        let bytes = protocol::container_message(number, times);
-        let fds = [container.namespace.as_fd(), container.changes.as_fd()];
+        let bytes = protocol::container_message(number, times, &container.way);
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(container.changes.as_fd())
+            .chain(container.way.descriptors())
+            .collect();
         if let Err(error) = ipc::send(socket.as_fd(), &bytes, &fds) {
             tracing::debug!(%error, "the step ended while its ranks were starting");
             return;

@@ -46,6 +46,27 @@ pub fn drop_all_but_bounding() -> io::Result<()> {
     Ok(())
 }
 
+/// In a user namespace that was just entered, and gave every capability: all but
+/// these go from every set, those can be inherited by no ambient way, and
+/// `no_new_privs` is set.
+///
+/// # Errors
+/// What the kernel said; the caller must then not run anything.
+pub fn keep_only(kept: CapabilitySet) -> io::Result<()> {
+    drop_bounding_set_but(kept)?;
+    rustix::thread::clear_ambient_capability_set()?;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
 /// Makes permitted capabilities effective, beside those that are.
 ///
 /// # Errors
@@ -65,7 +86,14 @@ pub fn raise(wanted: CapabilitySet) -> io::Result<()> {
 /// # Errors
 /// `EPERM` without `CAP_SETPCAP`.
 pub fn drop_bounding_set() -> io::Result<()> {
+    drop_bounding_set_but(CapabilitySet::empty())
+}
+
+fn drop_bounding_set_but(kept: CapabilitySet) -> io::Result<()> {
     for capability in 0..64 {
+        if kept.bits() & (1 << capability) != 0 {
+            continue;
+        }
         // Dropping makes a new set of credentials each time, asking does not:
         // what is not there (in a container, say) is not dropped again.
         // SAFETY: PR_CAPBSET_READ takes a number and no pointer.

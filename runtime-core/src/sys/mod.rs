@@ -15,8 +15,13 @@ pub mod ipc;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;
+pub mod namespaces;
+#[cfg(feature = "construct")]
+pub mod network;
+pub mod pretend;
 pub mod process;
 #[cfg(feature = "construct")]
 pub mod sandbox;
+pub mod stand_in;
 #[cfg(feature = "construct")]
 pub mod verity;

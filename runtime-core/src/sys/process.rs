@@ -246,6 +246,13 @@ pub fn execute_in_path(path: &[u8], arguments: &[CString], environment: &[CStrin
     denied.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
 }
 
+/// The kernel reaps this process' children, also those that it inherits: nobody
+/// asks how they ended. `SIG_IGN` of `SIGCHLD`, sigaction(2).
+pub fn leave_children_to_the_kernel() {
+    // SAFETY: SIG_IGN is a valid disposition.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
 /// Signals have their default effect and none is blocked: what slurmstepd or a
 /// shell had set for itself is not inherited.
 ///

@@ -1,0 +1,162 @@
+//! What a rank needs to get into its container, as descriptors and a few bytes:
+//! made by `oarlock-prepare`, handed on to every rank, used by [`crate::enter`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::sys::namespaces::{Kind, Namespace};
+
+/// Who the rank is inside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ids {
+    /// Who it is on the host.
+    #[default]
+    Host,
+    /// Root, with subordinate ids beside it: files can be given to them.
+    Root,
+    /// Root and nobody else: a change of ids is answered as if it were done.
+    RootAlone,
+}
+
+/// The way into a container: the same for every rank of a node and step.
+#[derive(Debug)]
+pub struct Way {
+    /// In the order of joining. One is of mounts.
+    namespaces: Vec<Namespace>,
+    /// Who the rank is inside.
+    pub ids: Ids,
+    /// Where there is a namespace of process ids: its first process lives as long as
+    /// one copy of this descriptor does.
+    pub life: Option<OwnedFd>,
+}
+
+/// The byte of [`Way::life`].
+const LIFE: u8 = b'L';
+
+impl Way {
+    /// Namespaces in any order.
+    #[must_use]
+    pub fn new(mut namespaces: Vec<Namespace>, ids: Ids, life: Option<OwnedFd>) -> Self {
+        namespaces.sort_by_key(|namespace| namespace.kind);
+        Self {
+            namespaces,
+            ids,
+            life,
+        }
+    }
+
+    /// In the order of joining.
+    #[must_use]
+    pub fn namespaces(&self) -> &[Namespace] {
+        &self.namespaces
+    }
+
+    /// The one of a kind, where the container has one of its own.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> Option<&Namespace> {
+        self.namespaces.iter().find(|own| own.kind == kind)
+    }
+
+    /// Other descriptors of the same.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            namespaces: self
+                .namespaces
+                .iter()
+                .map(Namespace::try_clone)
+                .collect::<io::Result<_>>()?,
+            ids: self.ids,
+            life: self.life.as_ref().map(OwnedFd::try_clone).transpose()?,
+        })
+    }
+
+    /// One byte for the ids, then one for each descriptor of [`Self::descriptors`].
+    #[must_use]
+    pub fn letters(&self) -> Vec<u8> {
+        let ids = match self.ids {
+            Ids::Host => b'h',
+            Ids::Root => b'r',
+            Ids::RootAlone => b'a',
+        };
+        std::iter::once(ids)
+            .chain(self.namespaces.iter().map(|own| own.kind.letter()))
+            .chain(self.life.iter().map(|_| LIFE))
+            .collect()
+    }
+
+    /// What [`Self::letters`] says each of.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.namespaces
+            .iter()
+            .map(|own| own.fd.as_fd())
+            .chain(self.life.iter().map(AsFd::as_fd))
+    }
+
+    /// Puts the two together again; `None` where they do not fit, or none is of
+    /// mounts.
+    #[must_use]
+    pub fn from_parts(letters: &[u8], fds: impl IntoIterator<Item = OwnedFd>) -> Option<Self> {
+        let (ids, letters) = letters.split_first()?;
+        let ids = match ids {
+            b'h' => Ids::Host,
+            b'r' => Ids::Root,
+            b'a' => Ids::RootAlone,
+            _ => return None,
+        };
+        let mut fds = fds.into_iter();
+        let mut namespaces = Vec::new();
+        let mut life = None;
+        for letter in letters {
+            let fd = fds.next()?;
+            match (*letter, Kind::of_letter(*letter)) {
+                (LIFE, _) => life = Some(fd),
+                (_, Some(kind)) => namespaces.push(Namespace { kind, fd }),
+                (_, None) => return None,
+            }
+        }
+        let way = Self::new(namespaces, ids, life);
+        way.of(Kind::Mount)?;
+        Some(way)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(way: &Way) -> Vec<Kind> {
+        way.namespaces().iter().map(|own| own.kind).collect()
+    }
+
+    #[test]
+    fn a_way_round_trips() {
+        let own = |kind| Namespace::own(kind).unwrap();
+        let life = own(Kind::Net).fd;
+        let way = Way::new(
+            vec![own(Kind::User), own(Kind::Mount), own(Kind::Pid)],
+            Ids::Root,
+            Some(life),
+        );
+        assert_eq!(kinds(&way), [Kind::Pid, Kind::Mount, Kind::User]);
+        let fds: Vec<OwnedFd> = way
+            .descriptors()
+            .map(|fd| fd.try_clone_to_owned().unwrap())
+            .collect();
+        let again = Way::from_parts(&way.letters(), fds).unwrap();
+        assert_eq!(kinds(&again), kinds(&way));
+        assert_eq!(again.ids, Ids::Root);
+        assert!(again.life.is_some());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_no_way() {
+        let mount = || Namespace::own(Kind::Mount).unwrap().fd;
+        assert!(Way::from_parts(b"hm", [mount()]).is_some());
+        for letters in [b"".as_slice(), b"h", b"hn", b"hmn", b"xm", b"hx"] {
+            assert!(Way::from_parts(letters, [mount()]).is_none(), "{letters:?}");
+        }
+    }
+}
