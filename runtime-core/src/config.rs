@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::path::HostPath;
 
 mod images;
+mod namespaces;
 mod store;
 mod writable;
 
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
+pub use namespaces::{Namespaces, NotAllowed, Separable};
 pub use store::{Size, Store};
 pub use writable::{Place, Writable};
 
@@ -83,6 +85,8 @@ pub struct SiteConfig {
     pub mounts: Mounts,
     /// Where what containers write goes.
     pub writable: Writable,
+    /// What a step may have for itself.
+    pub namespaces: Namespaces,
     /// Bounds on the work before the first rank.
     pub prepare: Prepare,
 }

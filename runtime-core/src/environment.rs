@@ -140,6 +140,18 @@ pub fn changes(
     list
 }
 
+/// Who the rank is where it is root inside. Its home is the user's, where that is
+/// shown: the files in it are root's then.
+#[must_use]
+pub fn of_root(home_is_shown: bool) -> Vec<Change> {
+    let set = |name: &str, value: &str| Change::Set(name.into(), value.into());
+    let mut list = vec![set("USER", "root"), set("LOGNAME", "root")];
+    if !home_is_shown {
+        list.push(set("HOME", "/root"));
+    }
+    list
+}
+
 /// Whether a variable of the job means nothing in the container: a path of the
 /// host's libraries, or a locale that the image lacks.
 fn is_dropped(name: &[u8], value: &[u8], has_locale: impl Fn(&[u8]) -> bool) -> bool {

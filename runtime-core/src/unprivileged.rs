@@ -105,7 +105,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let plan = plan::plan(request, config, &facts);
     let build = || {
         rootfs::enter_copy_of(None)?;
-        let image = ImageMount::new(&opened, method, None, config, &FileAccess::Own, calls)?;
+        let image = ImageMount::new(&opened, method, None, None, config, &FileAccess::Own, calls)?;
         let known = known.to_memory_file().map_err(|error| ApplyError::Step {
             what: "making a memory file",
             error,

@@ -83,18 +83,13 @@ pub(crate) fn request(
     })
 }
 
-/// Which of slurmstepd's signals a process that stands in for its rank passes on.
-///
-/// With proctrack/cgroup slurmstepd signals its children. Without, it signals all of
-/// their descendants, the rank too; but a batch script by its number alone.
+/// Which of slurmstepd's signals a process that stands in for its rank passes on. A
+/// batch script is signalled by its number alone, whatever tracks it.
 pub(crate) fn pass_on(spank: Spank) -> PassOn {
-    let groups = std::fs::read("/proc/self/cgroup").unwrap_or_default();
-    let in_a_group = groups.windows(6).any(|part| part == b"/step_");
-    if in_a_group || spank.step_id().ok() == Some(BATCH_STEP) {
-        PassOn::All
-    } else {
-        PassOn::OfOthers
+    if spank.step_id().ok() == Some(BATCH_STEP) {
+        return PassOn::All;
     }
+    PassOn::by_groups(&std::fs::read("/proc/self/cgroup").unwrap_or_default())
 }
 
 /// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a

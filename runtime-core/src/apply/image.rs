@@ -90,7 +90,8 @@ impl ImageMount {
     ///
     /// With an `owner` the image's files are shown as his. Its bytes are a file that
     /// was opened with his rights, so that this tells him nothing that he could not
-    /// read. A directory is another matter: there its files keep their owners.
+    /// read. A directory is another matter: there its files keep their owners. Whose
+    /// the files of others are is said by `map`, a user namespace, where there is one.
     ///
     /// # Errors
     /// Any [`ApplyError`] of mounting.
@@ -98,6 +99,7 @@ impl ImageMount {
         source: &Source,
         method: Method,
         owner: Option<Owner>,
+        map: Option<BorrowedFd<'_>>,
         config: &SiteConfig,
         access: &FileAccess,
         calls: Calls,
@@ -106,7 +108,7 @@ impl ImageMount {
             return Self::directory(source);
         };
         if method == Method::Kernel {
-            match Self::kernel(source, layout, owner, config, calls) {
+            match Self::kernel(source, layout, owner, map, config, calls) {
                 Ok(mount) => return Ok(mount),
                 // No loop device left, or a compression that this kernel was
                 // built without: the server can do it all the same.
@@ -127,13 +129,16 @@ impl ImageMount {
         source: &Source,
         layout: &FileLayout,
         owner: Option<Owner>,
+        map: Option<BorrowedFd<'_>>,
         config: &SiteConfig,
         calls: Calls,
     ) -> Result<Self, ApplyError> {
-        let map = owner
-            .filter(|owner| owner.uid != 0)
-            .map(|owner| owner.map().map_err(step("making a map of owners")))
-            .transpose()?;
+        let map = match (map, owner.filter(|owner| owner.uid != 0)) {
+            (Some(map), _) => Some(map.try_clone_to_owned()),
+            (None, Some(owner)) => Some(owner.map()),
+            (None, None) => None,
+        };
+        let map = map.transpose().map_err(step("making a map of owners"))?;
         layout
             .partitions()
             .map(|part| {

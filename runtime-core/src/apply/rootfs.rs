@@ -18,7 +18,7 @@ use super::binds::{self, attach_bind, refuse_target};
 use super::devices::{self, Wanted};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::generated;
-use super::identity::Inside;
+use super::identity::{self, Inside};
 use super::image::{IMAGE, ImageMount, explain_lookup};
 use super::layers;
 use super::namespaces::{self, First};
@@ -30,6 +30,7 @@ use crate::config::SiteConfig;
 use crate::path::ContainerPath;
 use crate::plan::Plan;
 use crate::request::Request;
+use crate::sys;
 use crate::sys::mount::{self, Attributes};
 use crate::sys::namespaces::{self as kinds, Namespace};
 use crate::way::{Ids, Way};
@@ -175,6 +176,7 @@ impl Assembly<'_> {
 
         let quick = self.image.is_quick();
         let identity = self.identity.take();
+        let who = &self.request.identity;
         let (site, _surveyor, survey) = self.make_site()?;
         let surveyed = survey.wait()?;
         // Before anything of the host's is mounted in it.
@@ -191,6 +193,9 @@ impl Assembly<'_> {
             calls,
         )?;
 
+        if identity.is_some() {
+            site.let_apt_be_root();
+        }
         let mut made = site.ensure_known("/dev", Kind::Directory)?;
         if first.is_some() {
             made |= site.ensure_known("/proc", Kind::Directory)?;
@@ -215,6 +220,10 @@ impl Assembly<'_> {
         let below_dev: Vec<Wanted> = usable.iter().filter_map(binds::wanted_below_dev).collect();
         let dev = devices::build(&site.scratch, devices, &below_dev, calls)?;
 
+        if let (Some(_), Ground::Skeleton { skeleton, .. }) = (&identity, &site.ground) {
+            identity::give(skeleton, who)
+                .map_err(step("giving the mount points to root inside"))?;
+        }
         let root = site.root(made, access, calls)?;
         if let Ground::Skeleton { skeleton, .. } = &site.ground
             && made
@@ -356,6 +365,20 @@ impl Site {
             tracing::debug!(target, %error, "a generated file is bound, not written");
         }
         written.is_ok()
+    }
+
+    /// Where root inside may write: apt would become another user for its downloads,
+    /// drop root's groups and look whether it has; the kernel denies the groups.
+    fn let_apt_be_root(&self) {
+        const FILE: &str = "/etc/apt/apt.conf.d/99oarlock";
+        let exists = ContainerPath::new("/etc/apt/apt.conf.d")
+            .is_ok_and(|path| points::resolve(self.image.as_fd(), &path).is_ok());
+        if exists
+            && let Ok(text) =
+                sys::ipc::memory_file("oarlock-apt", b"APT::Sandbox::User \"root\";\n")
+        {
+            self.write(FILE, &mut File::from(text));
+        }
     }
 
     /// The new root: the image, under the skeleton if there is anything in it.

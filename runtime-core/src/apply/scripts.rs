@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::inside::has_locale;
-use super::survey::become_user;
+use super::survey::{self, become_user};
 use super::{ApplyError, FileAccess, step};
 use crate::environment::{self, Change};
 use crate::request::Request;
@@ -100,7 +99,9 @@ pub fn run_scripts(
     let deadline = Instant::now() + Duration::from_secs(u64::from(SECONDS) + 1);
     let failed = || {
         if request.options.entrypoint == Some(true) {
-            let last = lines_of(&log).pop().map(|line| format!("; it said last: {line}"));
+            let last = lines_of(&log)
+                .pop()
+                .map(|line| format!("; it said last: {line}"));
             ApplyError::EntryPoint(last.unwrap_or_default())
         } else {
             ApplyError::Scripts
@@ -216,12 +217,7 @@ fn run_in_child(changes: &File, log: &File, request: &Request) -> io::Result<()>
                 || name == "PATH"
         })
         .collect();
-    let list = environment::changes(
-        &request.environment,
-        &image,
-        &request.options.env,
-        |name| has_locale(root.as_fd(), name),
-    );
+    let list = survey::changes(root.as_fd(), &image, request);
     let mut changes = changes;
     changes.set_len(0)?;
     changes.rewind()?;
@@ -233,7 +229,8 @@ fn known_changes(file: &File) -> io::Result<Vec<Change>> {
     let mut file = file;
     let mut bytes = Vec::new();
     file.rewind()?;
-    file.take(environment::MAX_BYTES * 2).read_to_end(&mut bytes)?;
+    file.take(environment::MAX_BYTES * 2)
+        .read_to_end(&mut bytes)?;
     Ok(environment::decode(&bytes))
 }
 

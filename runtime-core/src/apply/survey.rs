@@ -6,6 +6,7 @@
 //! child writes its results into memory
 //! files, which its parent carries and never reads.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +16,7 @@ use super::inside::{has_locale, read_in};
 use super::known::Known;
 use super::scripts::has_scripts;
 use super::{ApplyError, FileAccess, step, warm};
-use crate::environment;
+use crate::environment::{self, Change};
 use crate::plan::identity;
 use crate::request::Request;
 use crate::sys;
@@ -156,6 +157,23 @@ impl Pending {
     }
 }
 
+/// What turns the job's environment into that of a rank, where the image sets `own`.
+pub(super) fn changes(
+    root: BorrowedFd<'_>,
+    own: &[(OsString, OsString)],
+    request: &Request,
+) -> Vec<Change> {
+    let of_image = environment::changes(&request.environment, own, &request.options.env, |name| {
+        has_locale(root, name)
+    });
+    let mut list = Vec::new();
+    if request.options.remap_root == Some(true) {
+        list = environment::of_root(request.options.mount_home == Some(true));
+    }
+    list.extend(of_image);
+    list
+}
+
 /// In the child.
 fn look(
     image: BorrowedFd<'_>,
@@ -166,11 +184,22 @@ fn look(
     let known = Known::read(known)?;
     let mut code = 0;
     let image_passwd = read_in(image, "etc/passwd");
-    if let Some(text) = identity::passwd_with(&image_passwd, request.identity.uid, &known.passwd) {
+    let is_root = request.options.remap_root == Some(true);
+    let (uid, line, groups) = if is_root {
+        let (line, group) = identity::root();
+        (0, line, vec![group])
+    } else {
+        (
+            request.identity.uid,
+            known.passwd.clone(),
+            known.groups.clone(),
+        )
+    };
+    if let Some(text) = identity::passwd_with(&image_passwd, uid, &line) {
         files.passwd.write_all_at(&text, 0)?;
         code |= HAS_PASSWD;
     }
-    if let Some(text) = identity::group_with(&read_in(image, "etc/group"), &known.groups) {
+    if let Some(text) = identity::group_with(&read_in(image, "etc/group"), &groups) {
         files.group.write_all_at(&text, 0)?;
         code |= HAS_GROUP;
     }
@@ -183,12 +212,7 @@ fn look(
         } else {
             known
         };
-        let changes = environment::changes(
-            &request.environment,
-            &known.image_environment(),
-            &request.options.env,
-            |name| has_locale(image, name),
-        );
+        let changes = changes(image, &known.image_environment(), request);
         files
             .changes
             .write_all_at(&environment::encode(&changes), 0)?;

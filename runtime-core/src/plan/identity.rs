@@ -57,6 +57,13 @@ pub fn passwd_with(image: &[u8], uid: u32, line: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// The lines of root, for images that have none.
+#[must_use]
+pub fn root() -> (Vec<u8>, (u32, Vec<u8>)) {
+    let group = (0, b"root:x:0:".to_vec());
+    (b"root:x:0:0:root:/root:/bin/sh".to_vec(), group)
+}
+
 /// The image's group file with lines for the ids it lacks; `None` where it has all.
 #[must_use]
 pub fn group_with(image: &[u8], groups: &[(u32, Vec<u8>)]) -> Option<Vec<u8>> {

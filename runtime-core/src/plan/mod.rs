@@ -9,6 +9,7 @@ pub mod devices;
 pub mod explain;
 pub mod identity;
 pub mod mounts;
+pub mod subordinate;
 
 use crate::config::SiteConfig;
 use crate::path::HostPath;

@@ -94,6 +94,9 @@ const TOP: &[&str] = &["/", "/home", "/opt", "/root", "/run", "/srv", "/var"];
 /// Files of the node that every program expects to be the node's.
 const HOST_FILES: &[&str] = &["/etc/hosts", "/etc/localtime", "/etc/resolv.conf"];
 
+/// Where MUNGE's socket is.
+const MUNGE: &str = "/run/munge";
+
 const BIND: Attributes = Attributes {
     read_only: false,
     nosuid: true,
@@ -154,6 +157,14 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     for path in facts.mpi.iter().filter(|path| is_the_jobs_own(path)) {
         same(path, BIND);
+    }
+    // Root inside is nobody whom Slurm's PMIx server knows: MUNGE's word is taken, the
+    // rank's own is not.
+    if request.options.remap_root == Some(true)
+        && !facts.mpi.is_empty()
+        && let Some(munge) = known(MUNGE)
+    {
+        same(&munge, BIND);
     }
     if let Some(script) = &request.script {
         same(
@@ -345,6 +356,30 @@ mod tests {
             let list = targets(&request(""), &facts);
             assert_eq!(list.contains(&mpi.to_owned()), shown, "{mpi}");
         }
+    }
+
+    #[test]
+    fn root_inside_has_a_word_for_the_pmix_server() {
+        let facts = NodeFacts {
+            mpi: vec![host("/spool/pmix.1.0").unwrap()],
+            ..NodeFacts::default()
+        };
+        let mut request = request("");
+        assert!(!targets(&request, &facts).contains(&MUNGE.to_owned()));
+        request.options.remap_root = Some(true);
+        assert!(targets(&request, &facts).contains(&MUNGE.to_owned()));
+        assert!(!targets(&request, &NodeFacts::default()).contains(&MUNGE.to_owned()));
+    }
+
+    /// Another instance than the host's: its process ids are the container's.
+    #[test]
+    fn process_ids_of_its_own_mean_no_proc_of_the_hosts() {
+        let mut request = request("");
+        assert!(targets(&request, &NodeFacts::default()).contains(&"/proc".to_owned()));
+        request.options.unshare.pid = true;
+        let list = targets(&request, &NodeFacts::default());
+        assert!(!list.contains(&"/proc".to_owned()));
+        assert!(list.contains(&"/sys".to_owned()));
     }
 
     #[test]

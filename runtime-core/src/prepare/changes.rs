@@ -1,17 +1,21 @@
 //! What a step's container may change, where that is kept, and what becomes of it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::named::{self, Named};
-use super::node::{Built, Failure, Node, in_task_view};
+use super::node::{Built, Failure, Node, step};
 use super::protocol::{self, Start};
 use super::save::Target;
+use super::view::in_task_view;
 use crate::apply::FileAccess;
+use crate::apply::identity::Inside;
 use crate::apply::image::Owner;
 use crate::apply::writable::{Changes, Upper};
 use crate::config::Place;
+use crate::request::Unshare;
 use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc, mount};
+use crate::way::Ids;
 
 impl Node<'_> {
     pub(super) fn name(&self) -> Option<&Named> {
@@ -24,15 +28,47 @@ impl Node<'_> {
         self.request.options.writable == Some(true) || self.name().is_some()
     }
 
-    /// Whose the image's files are, where they may be written, or all be read to be
-    /// saved.
+    /// Whose the image's files are, where they may be written, or are root's inside, or
+    /// all be read to be saved.
     pub(super) fn owner(&self) -> Option<Owner> {
         let who = &self.request.identity;
-        let asked = self.is_changed() || self.request.options.save.is_some();
+        let saved = self.request.options.save.is_some();
+        let asked = self.is_changed() || self.inside.is_some() || saved;
         asked.then_some(Owner {
             uid: who.uid,
             gid: who.gid,
         })
+    }
+
+    /// Where there are other ids inside, the image's are those.
+    pub(super) fn map(&self) -> Option<BorrowedFd<'_>> {
+        let inside = self.inside.as_ref()?;
+        (inside.ids == Ids::Root).then(|| inside.namespace.fd.as_fd())
+    }
+
+    /// The user namespace for one more builder.
+    pub(super) fn inside(&self) -> Result<Option<Inside>, Failure> {
+        let inside = self.inside.as_ref().map(Inside::try_clone);
+        inside.transpose().map_err(step("copying a descriptor"))
+    }
+
+    /// The container that runs already and is joined. It is as its first step made it.
+    pub(super) fn joined(&self) -> Result<Option<OwnedFd>, Failure> {
+        let Some((held, join)) = self
+            .held
+            .as_ref()
+            .and_then(|held| Some((held, held.joined()?)))
+        else {
+            return Ok(None);
+        };
+        let options = &self.request.options;
+        if options.unshare != Unshare::NONE || options.remap_root == Some(true) {
+            return Err(Failure::Joined(held.named.key.name.clone()));
+        }
+        if !options.mounts.is_empty() {
+            self.tell("--container-mounts is left out: the container runs already, and is joined");
+        }
+        join.map(Some).map_err(step("copying a descriptor"))
     }
 
     /// What takes the container's changes.

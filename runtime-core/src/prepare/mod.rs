@@ -39,3 +39,5 @@ mod save;
 pub mod serve;
 #[cfg(feature = "construct")]
 mod staging;
+#[cfg(feature = "construct")]
+mod view;

@@ -4,11 +4,9 @@
 //! Works in the host's mount namespace; only what a task may see otherwise, the
 //! image's name and directories, is looked up in the task's.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use rustix::thread::LinkNameSpaceType;
 
 use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, ChoiceError, Chosen, Wish};
@@ -19,14 +17,16 @@ use super::protocol::{self, Start};
 use super::save::SaveError;
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
+use super::view::{in_task_view, is_own_namespace};
 use crate::apply::filesystem::Calls;
+use crate::apply::identity::{IdentityError, Inside};
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::Container;
 use crate::apply::scripts::{self, From};
 use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
-use crate::config::{ConfigError, SiteConfig};
+use crate::config::{ConfigError, NotAllowed, SiteConfig};
 use crate::containers::store::State;
 use crate::image::policy;
 use crate::image::source::Source;
@@ -34,7 +34,7 @@ use crate::image::trust::Method;
 use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts, mounts};
-use crate::request::{ImageName, Options, Request, RequestError, Unshare};
+use crate::request::{ImageName, Options, Request, RequestError};
 use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc};
 
@@ -68,6 +68,14 @@ pub(super) enum Failure {
     NotYet(&'static str),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
     NoCopy { image: ImageName, why: String },
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(
+        "container {0}: it runs already and is joined as it is; leave --container-unshare and --container-remap-root out, or wait for that step's end"
+    )]
+    Joined(String),
     #[error("{what}: {error}")]
     Step {
         what: &'static str,
@@ -88,6 +96,8 @@ pub(super) struct Node<'a> {
     /// The container's name, where it has one: looked up, and then held.
     pub(super) named: Option<Named>,
     pub(super) held: Option<Held>,
+    /// Where the ranks are root: their user namespace.
+    pub(super) inside: Option<Inside>,
 }
 
 /// An image that is opened.
@@ -149,8 +159,6 @@ pub(super) struct Built {
 /// another container than the one that was asked for.
 pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
     let asked = [
-        (options.remap_root == Some(true), "--container-remap-root"),
-        (options.unshare != Unshare::NONE, "--container-unshare"),
         (!options.overlays.is_empty(), "--container-overlay"),
         (options.profile.is_some(), "--container-profile"),
     ];
@@ -335,7 +343,7 @@ impl Node<'_> {
     }
 
     /// One of the waiting ranks says so to the user.
-    fn tell(&self, text: &str) {
+    pub(super) fn tell(&self, text: &str) {
         let message = protocol::notice_message(text.as_ref());
         let _ = ipc::send(self.socket.as_fd(), &message, &[]);
     }
@@ -411,6 +419,7 @@ impl Node<'_> {
             source,
             method,
             self.owner(),
+            self.map(),
             self.config,
             &access,
             self.calls,
@@ -445,10 +454,7 @@ impl Node<'_> {
         let copy = namespace
             .try_clone()
             .map_err(step("copying a descriptor"))?;
-        let join = self.held.as_ref().and_then(Held::joined);
-        if join.is_some() && !self.request.options.mounts.is_empty() {
-            self.tell("--container-mounts is left out: the container runs already, and is joined");
-        }
+        let join = self.joined()?;
         let work = Work {
             image: ready.mount,
             request: self.request,
@@ -463,8 +469,8 @@ impl Node<'_> {
             survey: ready.survey,
             namespace: copy,
             upper: self.upper()?,
-            join: join.transpose().map_err(step("copying a descriptor"))?,
-            identity: None,
+            join,
+            identity: self.inside()?,
         };
         let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
         // With it end all that might still use the image.
@@ -483,35 +489,4 @@ impl Node<'_> {
 
 fn deadline(config: &SiteConfig) -> Instant {
     Instant::now() + Duration::from_secs(u64::from(config.prepare.timeout))
-}
-
-const MOUNT: Option<LinkNameSpaceType> = Some(LinkNameSpaceType::Mount);
-
-fn own_namespace() -> Result<OwnedFd, Failure> {
-    sys::mount::open_own_namespace().map_err(step("opening the host's mount namespace"))
-}
-
-/// Whether the task is in this process' mount namespace. A namespace is known by
-/// its device and inode, namespaces(7).
-fn is_own_namespace(namespace: &OwnedFd) -> Result<bool, Failure> {
-    let id = |fd: BorrowedFd<'_>| {
-        rustix::fs::fstat(fd)
-            .map(|stat| (stat.st_dev, stat.st_ino))
-            .map_err(|e| step("looking at a mount namespace")(e.into()))
-    };
-    Ok(id(namespace.as_fd())? == id(own_namespace()?.as_fd())?)
-}
-
-/// Runs `work` in the task's mount namespace, then comes back to the host's.
-pub(super) fn in_task_view<T>(
-    namespace: &OwnedFd,
-    work: impl FnOnce() -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let own = own_namespace()?;
-    rustix::thread::move_into_link_name_space(namespace.as_fd(), MOUNT)
-        .map_err(|e| step("joining the task's mount namespace")(e.into()))?;
-    let result = work();
-    rustix::thread::move_into_link_name_space(own.as_fd(), MOUNT)
-        .map_err(|e| step("returning to the host's mount namespace")(e.into()))?;
-    result
 }

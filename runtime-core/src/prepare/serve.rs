@@ -14,6 +14,7 @@ use super::named::Named;
 use super::node::{Built, Failure, Made, Node, refuse_not_yet, step};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
+use crate::apply::identity::Inside;
 use crate::config::SiteConfig;
 use crate::path::HostPath;
 use crate::request::{ImageName, Request};
@@ -62,6 +63,12 @@ impl<T: Into<Failure>> std::convert::From<T> for Stop {
 fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop> {
     let config = SiteConfig::load(config, true).map_err(Failure::from)?;
     refuse_not_yet(&request.options)?;
+    let request = &resolved(request, &config);
+    let wants_root = request.options.remap_root == Some(true);
+    let allowed = &config.namespaces;
+    allowed
+        .allow(wants_root, request.options.unshare)
+        .map_err(Failure::from)?;
     sys::mount::require_openat2().map_err(step("Oarlock needs Linux 5.6 or newer (openat2)"))?;
     let named = Named::look_up(request, &config).map_err(Failure::from)?;
     let request = &with_recorded_image(request, named.as_ref());
@@ -72,6 +79,10 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         calls: Calls::detect(config.prepare.mount_calls),
         named,
         held: None,
+        inside: wants_root
+            .then(|| Inside::new(&request.identity))
+            .transpose()
+            .map_err(Failure::from)?,
     };
     if request.options.debug {
         debug::begin();
@@ -166,6 +177,13 @@ fn with_recorded_image(request: &Request, named: Option<&Named>) -> Request {
         let image = ImageName::parse(record.image.as_os_str());
         request.options.image = image.ok().or(request.options.image);
     }
+    request
+}
+
+/// What the site decides where the user said nothing.
+fn resolved(request: &Request, config: &SiteConfig) -> Request {
+    let mut request = request.clone();
+    request.options.mount_home.get_or_insert(config.mounts.home);
     request
 }
 

@@ -1,7 +1,7 @@
 //! Mounts that show other owners than the files have: `MOUNT_ATTR_IDMAP` of
 //! mount_setattr(2), and the user namespace that holds the map.
 //!
-//! The namespace is made for its map alone: nobody ever lives in it.
+//! The namespace is made for its map; ranks live in it only where they are root.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -53,6 +53,8 @@ pub fn namespace(users: &[Extent], groups: &[Extent]) -> io::Result<OwnedFd> {
         return Err(io::Error::from_raw_os_error(errno));
     }
     let about = format!("/proc/{}", child.id());
+    // A group can be there to deny its members something: nobody drops it.
+    std::fs::write(format!("{about}/setgroups"), "deny")?;
     std::fs::write(format!("{about}/uid_map"), text(users))?;
     std::fs::write(format!("{about}/gid_map"), text(groups))?;
     let place = format!("{about}/ns/user");

@@ -23,6 +23,24 @@ pub enum PassOn {
     OfOthers,
 }
 
+impl PassOn {
+    /// What slurmstepd signals, as /proc/self/cgroup of its task shows it. The processes
+    /// of proctrack/cgroup are in the step's freezer group, or in its group of version 2;
+    /// then it signals its children. Other trackers signal all that is below.
+    #[must_use]
+    pub fn by_groups(groups: &[u8]) -> Self {
+        let tracked = groups.split(|b| *b == b'\n').any(|line| {
+            let mut fields = line.splitn(3, |b| *b == b':');
+            let (_, controllers, path) = (fields.next(), fields.next(), fields.next());
+            let tracks = controllers.is_some_and(|list| {
+                list.is_empty() || list.split(|b| *b == b',').any(|c| c == b"freezer")
+            });
+            tracks && path.is_some_and(|path| path.windows(6).any(|part| part == b"/step_"))
+        });
+        if tracked { Self::All } else { Self::OfOthers }
+    }
+}
+
 /// What the child has of its parent.
 #[derive(Debug)]
 pub struct Parent {
@@ -136,6 +154,8 @@ fn stand_in(
     process::close_from(2);
     let _ = rustix::process::chdir(c"/");
     let _ = credentials::drop_all_but_bounding();
+    // Its memory is slurmstepd's.
+    let _ = process::be_private();
     // SAFETY: the name is a C string, and SIG_DFL a valid disposition.
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"oarlock-wait".as_ptr(), 0, 0, 0);
@@ -248,6 +268,31 @@ mod tests {
 
     fn say(text: &str) {
         let _ = rustix::io::write(process::standing(2), text.as_bytes());
+    }
+
+    #[test]
+    fn the_step_is_tracked_by_its_freezer_or_unified_group() {
+        for (groups, all) in [
+            ("6:freezer:/slurm_n1/uid_1/job_3/step_0\n0::/\n", true),
+            ("3:cpuset,freezer:/x/slurm/uid_1/job_3/step_batch\n", true),
+            (
+                "0::/system.slice/slurmstepd.scope/job_3/step_0/user/task_0\n",
+                true,
+            ),
+            // Of task/cgroup alone.
+            (
+                "6:freezer:/docker/x\n4:memory:/slurm/uid_1/job_3/step_0\n0::/\n",
+                false,
+            ),
+            ("0::/system.slice/slurmd.service\n", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                PassOn::by_groups(groups.as_bytes()) == PassOn::All,
+                all,
+                "{groups}"
+            );
+        }
     }
 
     #[test]

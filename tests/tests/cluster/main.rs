@@ -21,6 +21,7 @@ mod leftovers;
 mod mount_flags;
 mod mounts;
 mod mpi;
+mod namespaces;
 mod options;
 mod named;
 mod overlays;
@@ -28,6 +29,7 @@ mod policy;
 mod privileges;
 mod pyxis;
 mod ranks;
+mod remap_root;
 mod save;
 mod servers;
 mod sharing;
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         broken_nodes::cases(),
         users::cases(),
         mpi::cases(),
+        namespaces::cases(),
         apptainer::cases(),
         sif::cases(),
         sharing::cases(),
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         signatures::cases(),
         attacks::cases(),
         confinement::cases(),
+        remap_root::cases(),
         servers::cases(),
         command_line::cases(),
     ];
