@@ -11,6 +11,7 @@ pub mod config;
 pub mod environment;
 pub mod image_reference;
 pub mod mounts;
+pub mod profile;
 pub mod protocol;
 pub mod sif;
 pub mod sif_signature;

@@ -17,6 +17,7 @@ mod namespaces;
 mod store;
 mod writable;
 
+pub use crate::profile::Profiles;
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
 pub use namespaces::{Namespaces, NotAllowed, Separable};
 pub use store::{Size, Store};
@@ -87,6 +88,8 @@ pub struct SiteConfig {
     pub writable: Writable,
     /// What a step may have for itself.
     pub namespaces: Namespaces,
+    /// Where the site's profiles are.
+    pub profiles: Profiles,
     /// Bounds on the work before the first rank.
     pub prepare: Prepare,
 }
@@ -218,6 +221,9 @@ impl SiteConfig {
         }
         for path in &self.images.allow_paths {
             HostPath::new(path).map_err(|error| wrong("images.allow_paths", error.to_string()))?;
+        }
+        for path in &self.profiles.path {
+            HostPath::new(path).map_err(|error| wrong("profiles.path", error.to_string()))?;
         }
         HostPath::new(&self.images.keyring)
             .map_err(|error| wrong("images.keyring", error.to_string()))?;

@@ -26,6 +26,8 @@ pub mod path;
 #[cfg(feature = "construct")]
 pub mod plan;
 pub mod prepare;
+#[cfg(feature = "profiles")]
+pub mod profile;
 pub mod request;
 pub mod runtime_directory;
 #[cfg(feature = "construct")]

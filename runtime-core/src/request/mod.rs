@@ -121,6 +121,11 @@ pub struct Options {
     pub debug: bool,
     /// `--container-explain`.
     pub explain: bool,
+    /// `[env]` of the profile: names, and values as templates
+    /// (`profile::environment`).
+    pub set: Vec<(String, String)>,
+    /// `[annotations]` of the profile.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Whose job it is: the host's ids, which the container keeps.

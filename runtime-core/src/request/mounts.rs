@@ -153,6 +153,17 @@ impl UserMount {
             .collect()
     }
 
+    /// Parses one entry, in which a comma is a part of a path.
+    ///
+    /// # Errors
+    /// [`RequestError::Mount`].
+    pub fn parse_one(entry: &OsStr) -> Result<Self, RequestError> {
+        if entry.as_bytes().iter().any(u8::is_ascii_control) {
+            return Err(RequestError::Control("mounts"));
+        }
+        Self::parse(entry.as_bytes())
+    }
+
     fn parse(entry: &[u8]) -> Result<Self, RequestError> {
         Self::parse_entry(entry).map_err(|problem| RequestError::Mount {
             entry: String::from_utf8_lossy(entry).into_owned(),

@@ -266,6 +266,12 @@ impl Overlay {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileName(OsString);
 
+impl std::fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.to_string_lossy())
+    }
+}
+
 impl ProfileName {
     /// Takes a name or a path.
     ///
@@ -283,6 +289,12 @@ impl ProfileName {
     #[must_use]
     pub fn as_os_str(&self) -> &OsStr {
         &self.0
+    }
+
+    /// Whether it is a path, and not a name to be looked for.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        self.0.as_bytes().contains(&b'/')
     }
 }
 

@@ -183,6 +183,9 @@ impl Given {
             profile: self.get(Key::Profile).map(ProfileName::parse).transpose()?,
             debug: self.switch(Key::Debug)?.unwrap_or(false),
             explain: self.switch(Key::Explain)?.unwrap_or(false),
+            // Of a profile, which is read later.
+            set: Vec::new(),
+            annotations: Vec::new(),
         };
         Ok(Some(options))
     }

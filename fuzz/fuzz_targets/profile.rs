@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::profile`].
+#![no_main]
+oarlock_fuzz::target!(profile);
