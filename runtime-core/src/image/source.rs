@@ -24,10 +24,12 @@ use crate::sys;
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No such path.
-    #[error("image {image}: no such file or directory; check the path, and that this node has it")]
+    #[error("image {image}: no such file or directory{}; {}", within(.tried), advice(.image))]
     Missing {
         /// As typed.
         image: ImageName,
+        /// Where a relative name was looked for.
+        tried: Option<PathBuf>,
     },
     /// The user may not read it, or not reach it.
     #[error(
@@ -72,6 +74,21 @@ pub enum SourceError {
         /// What is wrong with it.
         source: LayoutError,
     },
+}
+
+fn within(tried: &Option<PathBuf>) -> String {
+    tried
+        .as_ref()
+        .map_or_else(String::new, |path| format!(" in {}", path.display()))
+}
+
+fn advice(image: &ImageName) -> String {
+    if image.looks_like_registry() {
+        return format!(
+            "if an image in a registry is meant, registries are not supported yet: make a file of it first (as with: apptainer pull app.sif docker://{image}) and give its path"
+        );
+    }
+    String::from("check the path, and that this node has it")
 }
 
 /// What was found behind an image's name.
@@ -128,7 +145,7 @@ pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Found, SourceError
         source,
     };
     // First as a place only: opening a device or a pipe for reading has effects.
-    let place = open_place(image, cwd)?;
+    let place = open_place(image, cwd).map_err(|error| with_place(error, cwd))?;
     let about = rustix::fs::fstat(&place).map_err(|e| failed(e.into()))?;
     let what = match FileType::from_raw_mode(about.st_mode) {
         FileType::Directory => {
@@ -181,10 +198,25 @@ fn open_place(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<OwnedFd, SourceE
     }
 }
 
+/// Says where a relative name was looked for.
+fn with_place(error: SourceError, cwd: BorrowedFd<'_>) -> SourceError {
+    match error {
+        SourceError::Missing { image, tried: None } if !image.is_absolute() => {
+            let link = sys::mount::descriptor_path(cwd);
+            let tried = rustix::fs::readlink(link.as_str(), Vec::new()).ok();
+            let tried = tried.map(|path| OsString::from_vec(path.into_bytes()).into());
+            SourceError::Missing { image, tried }
+        }
+        other => other,
+    }
+}
+
 fn refusal(image: &ImageName, error: rustix::io::Errno) -> SourceError {
     let image = image.clone();
     match error {
-        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => SourceError::Missing { image },
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
+            SourceError::Missing { image, tried: None }
+        }
         rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => SourceError::Denied {
             image,
             uid: rustix::process::geteuid().as_raw(),
@@ -230,7 +262,12 @@ mod tests {
         std::fs::write(path("short"), b"hsqs").unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         for (name, part) in [
-            ("none", "image none: no such file or directory"),
+            ("none", "image none: no such file or directory in /"),
+            ("/none", "image /none: no such file or directory; check"),
+            (
+                "debian:12",
+                "if an image in a registry is meant, registries are not supported yet: make a file of it first (as with: apptainer pull app.sif docker://debian:12)",
+            ),
             ("empty", "image empty: the file is empty"),
             ("text", "image text: neither a SIF nor a squashfs"),
             ("short", "image short: truncated"),

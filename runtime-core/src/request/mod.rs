@@ -30,7 +30,7 @@ pub enum RequestError {
     EmptyImage,
     /// An image named by a URL, which needs a registry.
     #[error(
-        "image {0}: registries are not supported yet; give a path to a SIF file, a squashfs file or a directory"
+        "image {0}: registries are not supported yet; make a file of the image first (as with: apptainer pull app.sif docker://...) and give its path, or ./NAME for a file of that name"
     )]
     Registry(String),
     /// A value that holds a NUL or newline.

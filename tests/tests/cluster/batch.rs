@@ -130,7 +130,7 @@ fn a_wrong_option_fails_before_the_queue(cluster: &Cluster) {
     assert_ne!(output.code, 0, "{output}");
     assert_eq!(output.stdout, "", "{output}");
     output.tells([
-        "oarlock: image docker://debian: registries are not supported yet; give a path to a SIF file, a squashfs file or a directory",
+        "oarlock: image docker://debian: registries are not supported yet; make a file of the image first (as with: apptainer pull app.sif docker://...) and give its path, or ./NAME for a file of that name",
     ]);
     assert_eq!(cluster.next_job(), before, "nothing may be queued");
 }

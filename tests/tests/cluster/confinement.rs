@@ -38,7 +38,7 @@ fn start(cluster: &Cluster, options: &str) {
 
 const SAID: &str = "until [ -z \"$(squeue -h -n opening)\" ]; do sleep 0.1; done; grep -a ^oarlock ~/opening; rm ~/opening";
 
-const MISSING: &str = "no such file or directory; check the path, and that this node has it\n";
+const CHECK: &str = "check the path, and that this node has it\n";
 
 fn an_image_is_opened_in_confinement(cluster: &Cluster) {
     let hanging = hanging(cluster);
@@ -50,7 +50,7 @@ fn an_image_is_opened_in_confinement(cluster: &Cluster) {
     );
     drop(hanging);
     cluster.alice(SAID).says(&format!(
-        "oarlock: node1: image /tmp/hanging/none.sif: {MISSING}"
+        "oarlock: node1: image /tmp/hanging/none.sif: no such file or directory; {CHECK}"
     ));
     seen.succeeds().says(
         "Uid: 1000 1000 1000 1000\nGid: 1000 1000 1000 1000\nGroups: 1000 2000 2001\n\
@@ -71,7 +71,7 @@ fn with_a_task_it_is_opened_in_the_tasks_control_groups(cluster: &Cluster) {
     );
     drop(hanging);
     cluster.alice(SAID).says(&format!(
-        "oarlock: node1: image ./hanging/none.sif: {MISSING}"
+        "oarlock: node1: image ./hanging/none.sif: no such file or directory in /tmp; {CHECK}"
     ));
     seen.succeeds().says("");
 }

@@ -22,6 +22,7 @@ mod mount_flags;
 mod mounts;
 mod mpi;
 mod namespaces;
+mod names;
 mod options;
 mod named;
 mod overlays;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         sharing::cases(),
         staging::cases(),
         policy::cases(),
+        names::cases(),
         overlays::cases(),
         signatures::cases(),
         attacks::cases(),

@@ -94,7 +94,7 @@ fn registries(cluster: &Cluster) {
         "oarlock: node1: image docker://elsewhere.example/app: not allowed here: images.allow_registries allows only registry.example\n",
     );
     cluster.alice(&forged("docker://registry.example/app")).says(
-        "oarlock: node1: image docker://registry.example/app: registries are not supported yet; give a path to a SIF file, a squashfs file or a directory\n",
+        "oarlock: node1: image docker://registry.example/app: registries are not supported yet; make a file of the image first (as with: apptainer pull app.sif docker://...) and give its path, or ./NAME for a file of that name\n",
     );
 }
 
