@@ -12,14 +12,21 @@ use runtime_core::config::{ConfigError, SiteConfig};
 use runtime_core::enter::{self, EnterError};
 use runtime_core::environment;
 use runtime_core::path::HostPath;
+use runtime_core::profile::Missing;
 use runtime_core::request::{
-    Identity, ImageName, Options, Request, RequestError, Scope, UserMount, parse_workdir,
+    Identity, ImageName, Options, ProfileName, Request, RequestError, Scope, UserMount,
+    parse_workdir,
 };
 use runtime_core::sys::{credentials, process};
 use runtime_core::unprivileged::{self, LocalError};
 
+use crate::profile::{self, VerbError};
+
 /// Run a command in an image
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "oarlock exec [OPTIONS] IMAGE COMMAND...\n       oarlock exec [OPTIONS] --profile NAME|PATH COMMAND..."
+)]
 pub(crate) struct ExecArgs {
     /// Show files and directories of the host: SOURCE[:TARGET[:ro|rw]],...
     #[arg(
@@ -32,13 +39,20 @@ pub(crate) struct ExecArgs {
     /// Start in this directory of the container [default: the current one]
     #[arg(short = 'W', long, visible_alias = "pwd", value_name = "PATH")]
     workdir: Option<OsString>,
+    /// Take image, mounts, variables and working directory from a profile; no IMAGE is
+    /// given then
+    #[arg(long, value_name = "NAME|PATH")]
+    profile: Option<OsString>,
+    /// With --profile: another image than the profile's
+    #[arg(long, value_name = "IMAGE", requires = "profile")]
+    image: Option<OsString>,
     /// A SIF file, a squashfs file or a directory with a root file system
     #[arg(value_name = "IMAGE")]
-    image: OsString,
+    first: OsString,
     /// The command and its arguments
     #[arg(
         value_name = "COMMAND",
-        required = true,
+        required_unless_present = "profile",
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
@@ -55,6 +69,10 @@ pub(crate) enum ExecError {
     Request(#[from] RequestError),
     #[error("site configuration {0}")]
     Config(#[from] ConfigError),
+    #[error("{0}")]
+    Profile(#[from] VerbError),
+    #[error("profile {0} names no image; add one to it, or give --image=PATH")]
+    NoImage(ProfileName),
     #[error("{0}")]
     Container(#[from] LocalError),
     #[error("{0}")]
@@ -86,8 +104,9 @@ impl ExecError {
 
 /// Becomes the command.
 pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
-    let request = request(args)?;
     let config = SiteConfig::load(&args.config, false)?;
+    let (command, options) = options(args, &config)?;
+    let request = request(&command, options)?;
     let cwd = std::env::current_dir()
         .ok()
         .and_then(|path| HostPath::new(path).ok());
@@ -113,22 +132,38 @@ pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
         cwd.as_ref(),
         home.as_deref().map(Path::new),
     )?;
-    execute(&args.command, &environment)
+    execute(&command, &environment)
 }
 
-fn request(args: &ExecArgs) -> Result<Request, ExecError> {
+/// The command, and the container that it is to run in.
+fn options(args: &ExecArgs, config: &SiteConfig) -> Result<(Vec<OsString>, Options), ExecError> {
     let mut mounts = Vec::new();
     for list in &args.mounts {
         mounts.extend(UserMount::parse_list(list)?);
     }
+    let mut typed = Options {
+        mounts,
+        workdir: args.workdir.as_deref().map(parse_workdir).transpose()?,
+        ..Options::default()
+    };
+    let Some(profile) = &args.profile else {
+        typed.image = Some(ImageName::parse(&args.first)?);
+        return Ok((args.command.clone(), typed));
+    };
+    let profile = ProfileName::parse(profile)?;
+    typed.image = args.image.as_deref().map(ImageName::parse).transpose()?;
+    let both = profile::read(&profile, config, Missing::Refused)?.below(&typed);
+    if both.image.is_none() {
+        return Err(ExecError::NoImage(profile));
+    }
+    let command = [&args.first].into_iter().chain(&args.command);
+    Ok((command.cloned().collect(), both))
+}
+
+fn request(command: &[OsString], options: Options) -> Result<Request, ExecError> {
     let groups = rustix::process::getgroups().map_err(|e| ExecError::Groups(e.into()))?;
     Ok(Request {
-        options: Options {
-            image: Some(ImageName::parse(&args.image)?),
-            mounts,
-            workdir: args.workdir.as_deref().map(parse_workdir).transpose()?,
-            ..Options::default()
-        },
+        options,
         identity: Identity {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
@@ -144,10 +179,11 @@ fn request(args: &ExecArgs) -> Result<Request, ExecError> {
                 name
             })
             .collect(),
-        program: args.command.first().cloned(),
+        program: command.first().cloned(),
         script: None,
         mpi: None,
         scope: Scope::default(),
+        execute_entrypoint: false,
         ranks: 1,
         job: 0,
         label: String::from("exec"),

@@ -8,6 +8,7 @@ mod exec;
 mod gc;
 mod inspect;
 mod passphrase;
+mod profile;
 mod sif;
 mod sign;
 mod verify;
@@ -33,6 +34,7 @@ enum Verb {
     Sif(sif::SifArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
+    Profile(profile::ProfileArgs),
     Config(config::ConfigArgs),
     Gc(gc::GcArgs),
 }
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Sif(args) => sif::run(&args).map_err(|e| e.to_string()),
         Verb::Sign(args) => sign::run(&args).map_err(|e| e.to_string()),
         Verb::Verify(args) => verify::run(&args).map_err(|e| e.to_string()),
+        Verb::Profile(args) => profile::run(&args).map_err(|e| e.to_string()),
         Verb::Config(args) => config::run(&args).map_err(|e| e.to_string()),
         Verb::Gc(args) => gc::run(&args).map_err(|e| e.to_string()),
     };

@@ -148,6 +148,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
         script: None,
         mpi: None,
         scope: Scope::default(),
+        execute_entrypoint: false,
         ranks: 1,
         job: 0,
         label: String::new(),

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use runtime_core::path::HostPath;
+use runtime_core::path::{ContainerPath, HostPath};
 use runtime_core::prepare::protocol::{
     Answer, Start, Times, ToPrepare, container_message, failure_message, namespace_message,
     notice_message, server_message,
@@ -50,11 +50,15 @@ pub fn check(data: &[u8]) {
     }
     match Answer::read(message(bytes, descriptors, sender)) {
         Some(Answer::Container {
-            number, times, way, ..
+            number,
+            times,
+            workdir,
+            way,
+            ..
         }) => {
             assert!(descriptors > way.namespaces().len());
-            // The letters may have come in another order.
-            let again = container_message(number, times, &way);
+            // The letters may have come in another order, and the path may not be normal.
+            let again = container_message(number, times, &way, workdir.as_ref());
             assert_eq!(bytes.get(..13), again.get(..13));
         }
         Some(Answer::Notice(text)) => {
@@ -110,7 +114,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (0b1001, namespace_message(None)),
         (0b1000, start.encode()),
         (0b1000, Start::default().encode()),
-        (0b0110, container_message(3, times)),
+        (0b0110, container_message(3, times, None)),
+        (
+            0b0110,
+            container_message(4, times, ContainerPath::new("/w").ok().as_ref()),
+        ),
         (0b0101, server_message()),
         (0b0100, notice_message(OsStr::new("copying the image"))),
         (

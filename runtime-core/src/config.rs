@@ -225,6 +225,10 @@ impl SiteConfig {
         for path in &self.profiles.path {
             HostPath::new(path).map_err(|error| wrong("profiles.path", error.to_string()))?;
         }
+        for (name, path) in &self.images.aliases {
+            let checked = images::check_alias(name, path);
+            checked.map_err(|problem| wrong("images.aliases", problem))?;
+        }
         HostPath::new(&self.images.keyring)
             .map_err(|error| wrong("images.keyring", error.to_string()))?;
         HostPath::new(&self.store.path).map_err(|error| wrong("store.path", error.to_string()))?;

@@ -30,6 +30,9 @@ pub enum EnterError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The environment cannot be made, for what the profile asks of it.
+    #[error("{0}")]
+    Environment(String),
     /// The directory that the user asked for.
     #[error("working directory {path}: {error}; it must be a directory inside the container")]
     Workdir {
@@ -47,7 +50,7 @@ fn step(what: &'static str) -> impl Fn(io::Error) -> EnterError {
 /// Reads the environment's changes, which the image's owner may have written.
 ///
 /// # Errors
-/// [`EnterError::Step`].
+/// [`EnterError::Step`], [`EnterError::Environment`].
 pub fn changes(file: BorrowedFd<'_>) -> Result<Vec<Change>, EnterError> {
     let wrong = step("reading the container's environment");
     let length = rustix::fs::fstat(file)
@@ -66,7 +69,11 @@ pub fn changes(file: BorrowedFd<'_>) -> Result<Vec<Change>, EnterError> {
             Err(error) => return Err(wrong(error.into())),
         }
     }
-    Ok(environment::decode(bytes.get(..have).unwrap_or_default()))
+    let bytes = bytes.get(..have).unwrap_or_default();
+    match environment::refused(bytes) {
+        Some(reason) => Err(EnterError::Environment(reason)),
+        None => Ok(environment::decode(bytes)),
+    }
 }
 
 /// What root has in a user namespace of the step: rights to files and processes that

@@ -186,6 +186,22 @@ pub fn encode(changes: &[Change]) -> Vec<u8> {
     out
 }
 
+/// In place of changes: there is no environment, for this reason.
+#[must_use]
+pub fn refusal(reason: &str) -> Vec<u8> {
+    let mut out = vec![b'!'];
+    out.extend(reason.bytes().filter(|b| *b != 0));
+    out.push(0);
+    out
+}
+
+/// The reason that [`refusal`] wrote, if it did.
+#[must_use]
+pub fn refused(bytes: &[u8]) -> Option<String> {
+    let reason = bytes.strip_prefix(b"!")?.split(|b| *b == 0).next()?;
+    Some(String::from_utf8_lossy(reason).into_owned())
+}
+
 /// Reads what [`encode`] wrote; anything else in it is passed over.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Vec<Change> {

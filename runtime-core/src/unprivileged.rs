@@ -66,7 +66,8 @@ pub enum LocalError {
 /// # Errors
 /// Any [`LocalError`]; the process must then end.
 pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container, LocalError> {
-    let image = request.image();
+    let alias = config.images.alias(request.image());
+    let image = alias.as_ref().unwrap_or_else(|| request.image());
     image.must_be_a_path()?;
     let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
     let found = source::open(image, here.as_fd())?;

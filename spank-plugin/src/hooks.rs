@@ -19,6 +19,7 @@ use crate::ffi::{self, RawSpank, Spank, context};
 use crate::handoff::Handoff;
 use crate::options::{self, KNOWN, Side};
 use crate::plugstack::Plugstack;
+use crate::profile;
 use crate::state::{HANDOFF, state};
 use crate::step;
 use crate::task::{self, Outcome};
@@ -117,7 +118,11 @@ unsafe extern "C" fn option_callback(number: c_int, value: *const c_char, remote
         let mut state = state();
         // Whatever becomes of it, a container was asked for.
         let before = std::mem::replace(&mut state.asked, true);
-        let side = if remote == 0 { Side::Client } else { Side::Node };
+        let side = if remote == 0 {
+            Side::Client
+        } else {
+            Side::Node
+        };
         let taken = state.given.take(number, &value, side);
         if taken.is_ok() {
             state.asked = before || state.given.asks();
@@ -141,7 +146,7 @@ unsafe extern "C" fn option_callback(number: c_int, value: *const c_char, remote
     }
 }
 
-/// In clients, checks that the options fit together. In slurmstepd, starts
+/// In clients, checks that the options fit together, and the profile. In slurmstepd, starts
 /// `oarlock-prepare`.
 ///
 /// # Safety
@@ -154,11 +159,12 @@ pub unsafe extern "C" fn slurm_spank_init_post_opt(
 ) -> c_int {
     if is_client() {
         let resolved = catch_unwind(|| {
-            state()
-                .given
-                .resolve()
-                .map(|_| ())
-                .map_err(|e| Failure(e.to_string()))
+            let state = state();
+            let options = state.given.resolve().map_err(|e| Failure(e.to_string()))?;
+            let places = options.zip(state.plugstack.clone());
+            places.map_or(Ok(()), |(options, plugstack)| {
+                profile::check(&options, &plugstack.config)
+            })
         });
         return match resolved.unwrap_or_else(|_| Err(panicked())) {
             Ok(()) => OK,

@@ -7,7 +7,7 @@
 //! Architecture invariants: `hooks` holds every exported function, each behind
 //! `catch_unwind`; `unsafe` is in `ffi` and at the hooks' borders alone; no thread is started, no thread-local
 //! with a destructor is used (the library is dlclosed), and no path that a user
-//! named is opened.
+//! named is opened, but for the profile in the user's own clients.
 #![deny(unsafe_code)]
 
 mod failure;
@@ -20,6 +20,7 @@ mod handoff;
 mod hooks;
 mod options;
 mod plugstack;
+mod profile;
 mod state;
 mod step;
 mod task;

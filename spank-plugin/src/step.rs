@@ -51,7 +51,6 @@ pub(crate) fn request(
     mut options: Options,
     plugstack: &Plugstack,
 ) -> Result<Request, Failure> {
-    options.entrypoint.get_or_insert(plugstack.execute_entrypoint);
     // One file, written by one node.
     if options.save.is_some() && ask("node's number", spank.node())? != 0 {
         options.save = None;
@@ -77,6 +76,7 @@ pub(crate) fn request(
         script,
         mpi: expected_mpi_directory(job, step),
         scope: plugstack.scope,
+        execute_entrypoint: plugstack.execute_entrypoint,
         ranks: ask("number of tasks", spank.local_tasks())?,
         job,
         label: label(job, step),

@@ -116,7 +116,9 @@ impl From<Failure> for Refusal {
 impl From<enter::EnterError> for Refusal {
     fn from(error: enter::EnterError) -> Self {
         let teller = match &error {
-            enter::EnterError::Workdir { .. } => Teller::FirstRank,
+            enter::EnterError::Workdir { .. } | enter::EnterError::Environment(_) => {
+                Teller::FirstRank
+            }
             enter::EnterError::Step { .. } => Teller::ThisRank,
         };
         Self {
@@ -142,13 +144,14 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     };
     let answer = handoff.go(&start)?;
     let begun = Clock::start();
-    let (times, way, changes) = match answer {
+    let (times, workdir, way, changes) = match answer {
         Some(Answer::Container {
             times,
+            workdir,
             way,
             changes,
             ..
-        }) => (times, way, changes),
+        }) => (times, workdir, way, changes),
         Some(Answer::Failure { number, text }) => {
             return Err(Refusal {
                 text,
@@ -172,9 +175,8 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     let changes = enter::changes(changes.as_fd())?;
     let home =
         step::variable(&environment, OsStr::new("HOME")).map(|h| Path::new(OsStr::from_bytes(h)));
-    let asked = state().options.as_ref().and_then(|o| o.workdir.clone());
     enter::enter(&way, step::pass_on(spank))?;
-    enter::change_directory(asked.as_ref(), cwd.as_ref(), home)?;
+    enter::change_directory(workdir.as_ref(), cwd.as_ref(), home)?;
     drop(way);
     set_environment(spank, &changes, &environment);
     for (name, value) in frameworks::rank_variables(&changes, &environment) {

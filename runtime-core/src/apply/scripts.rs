@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::survey::{self, become_user};
+use super::survey::{self, become_user, with_profile};
 use super::{ApplyError, FileAccess, step};
 use crate::environment::{self, Change};
 use crate::request::Request;
@@ -221,7 +221,7 @@ fn run_in_child(changes: &File, log: &File, request: &Request) -> io::Result<()>
     let mut changes = changes;
     changes.set_len(0)?;
     changes.rewind()?;
-    changes.write_all(&environment::encode(&list))
+    changes.write_all(&with_profile(list, request))
 }
 
 /// What the survey has written, if anything.

@@ -18,6 +18,7 @@ use super::scripts::has_scripts;
 use super::{ApplyError, FileAccess, step, warm};
 use crate::environment::{self, Change};
 use crate::plan::identity;
+use crate::profile::environment::over;
 use crate::request::Request;
 use crate::sys;
 use crate::sys::process::Child;
@@ -174,6 +175,17 @@ pub(super) fn changes(
     list
 }
 
+/// The environment's changes as bytes, with those of the profile: or why there are
+/// none, for the ranks to tell.
+pub(super) fn with_profile(changes: Vec<Change>, request: &Request) -> Vec<u8> {
+    let options = &request.options;
+    let is_chosen = |name: &str| options.env.iter().any(|chosen| chosen == name);
+    match over(changes, &request.environment, &options.set, is_chosen) {
+        Ok(changes) => environment::encode(&changes),
+        Err(error) => environment::refusal(&error.to_string()),
+    }
+}
+
 /// In the child.
 fn look(
     image: BorrowedFd<'_>,
@@ -213,9 +225,12 @@ fn look(
             known
         };
         let changes = changes(image, &known.image_environment(), request);
-        files
-            .changes
-            .write_all_at(&environment::encode(&changes), 0)?;
+        // An entry point has the last word on the image's environment.
+        let bytes = match request.options.entrypoint {
+            Some(true) => environment::encode(&changes),
+            _ => with_profile(changes, request),
+        };
+        files.changes.write_all_at(&bytes, 0)?;
     }
     Ok(code)
 }

@@ -1,11 +1,14 @@
 //! `[images]`: which images may run, and who may parse them.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::image::layout::FilesystemKind;
-use crate::request::Stage;
+use crate::path::HostPath;
+use crate::request::{ImageName, Stage};
 
 /// `[images]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,32 @@ pub struct Images {
     pub require_signature: RequireSignature,
     /// The directory of the public keys that the site trusts.
     pub keyring: PathBuf,
+    /// The site's own names of images, and the files that they stand for.
+    pub aliases: BTreeMap<String, PathBuf>,
+}
+
+/// A name must not look like a path or like an image in a registry, and it stands for
+/// an absolute path: never for another name.
+pub(super) fn check_alias(name: &str, path: &Path) -> Result<(), String> {
+    let text = OsStr::new(name);
+    let parsed = ImageName::parse(text).map_err(|error| error.to_string())?;
+    if parsed.is_a_path() || parsed.in_registry().is_some() {
+        return Err(format!(
+            "\"{name}\" is a path or an image in a registry; give a name as in \"lab/app\""
+        ));
+    }
+    HostPath::new(path)
+        .map(drop)
+        .map_err(|error| format!("{name}: {error}"))
+}
+
+impl Images {
+    /// What a name of the site's stands for.
+    #[must_use]
+    pub fn alias(&self, image: &ImageName) -> Option<ImageName> {
+        let path = self.aliases.get(image.as_os_str().to_str()?)?;
+        ImageName::parse(path.as_os_str()).ok()
+    }
 }
 
 impl Default for Images {
@@ -54,6 +83,7 @@ impl Default for Images {
             allow_registries: Vec::new(),
             require_signature: RequireSignature::default(),
             keyring: PathBuf::from("/etc/oarlock/keys.d"),
+            aliases: BTreeMap::new(),
         }
     }
 }

@@ -33,6 +33,9 @@ impl fmt::Display for Plan {
         for (_, name) in unshared.into_iter().filter(|(own, _)| *own) {
             writeln!(f, "own {name} namespace, one for all ranks of the node")?;
         }
+        for (name, value) in &self.annotations {
+            writeln!(f, "annotation {name} = {value} (no effect)")?;
+        }
         Ok(())
     }
 }

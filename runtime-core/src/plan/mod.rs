@@ -35,6 +35,8 @@ pub struct Plan {
     pub devices: Vec<devices::Node>,
     /// The namespaces that the container does not share with the host.
     pub unshare: Unshare,
+    /// What the profile's annotations say. Nothing of it has a meaning here.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Decides.
@@ -44,5 +46,6 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Plan {
         mounts: mounts::plan(request, config, facts),
         devices: devices::basic(request.options.unshare.ipc),
         unshare: request.options.unshare,
+        annotations: request.options.annotations.clone(),
     }
 }

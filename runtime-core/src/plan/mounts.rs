@@ -287,6 +287,7 @@ mod tests {
             script: None,
             mpi: None,
             scope: Scope::Global,
+            execute_entrypoint: false,
             ranks: 1,
             job: 0,
             label: String::new(),

@@ -42,13 +42,13 @@ impl Node<'_> {
 
     /// Where there are other ids inside, the image's are those.
     pub(super) fn map(&self) -> Option<BorrowedFd<'_>> {
-        let inside = self.inside.as_ref()?;
+        let inside = self.inside?;
         (inside.ids == Ids::Root).then(|| inside.namespace.fd.as_fd())
     }
 
     /// The user namespace for one more builder.
     pub(super) fn inside(&self) -> Result<Option<Inside>, Failure> {
-        let inside = self.inside.as_ref().map(Inside::try_clone);
+        let inside = self.inside.map(Inside::try_clone);
         inside.transpose().map_err(step("copying a descriptor"))
     }
 

@@ -8,12 +8,15 @@
 //! container is built once more.
 //!
 //! ```text
-//! slurmstepd ── request (memfd) ──▶ prepare (root) ──fork──▶ image half (the user): open, parse
+//! slurmstepd ── request (memfd) ──▶ prepare (root) ──fork──▶ profile reader (the user), where one is named
+//!                                          ├──fork──▶ image half (the user): open, parse
 //!      task_init_privileged ── namespace ──▶  │
 //!      task_init ── cwd, paths ──▶            ├──fork──▶ builder (root): mounts, on descriptors
 //!      every rank ◀── namespace, environment ─┘              └──fork──▶ survey (the user)
 //! ```
 
+#[cfg(feature = "construct")]
+mod asked;
 #[cfg(feature = "construct")]
 pub mod builder;
 #[cfg(feature = "construct")]
@@ -32,6 +35,8 @@ pub mod half;
 mod named;
 #[cfg(feature = "construct")]
 mod node;
+#[cfg(feature = "construct")]
+pub mod profile;
 pub mod protocol;
 #[cfg(feature = "construct")]
 mod save;

@@ -13,6 +13,7 @@ use super::choose::{self, Choice, ChoiceError, Chosen, Wish};
 use super::explain;
 use super::half::{self, HalfError, Opened};
 use super::named::{Held, Named, NamedError};
+use super::profile::ReadError;
 use super::protocol::{self, Start};
 use super::save::SaveError;
 use super::serve::leave_to_slurmstepd;
@@ -34,7 +35,7 @@ use crate::image::trust::Method;
 use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts, mounts};
-use crate::request::{ImageName, Options, Request, RequestError};
+use crate::request::{ImageName, Options, ProfileName, Request, RequestError};
 use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc};
 
@@ -64,6 +65,10 @@ pub(super) enum Failure {
     },
     #[error(transparent)]
     Name(#[from] RequestError),
+    #[error(transparent)]
+    Profile(#[from] ReadError),
+    #[error("profile {0} names no image; add one to it, or give --container-image=PATH")]
+    NoImage(ProfileName),
     #[error("{0} is not supported yet; leave it out")]
     NotYet(&'static str),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
@@ -97,7 +102,7 @@ pub(super) struct Node<'a> {
     pub(super) named: Option<Named>,
     pub(super) held: Option<Held>,
     /// Where the ranks are root: their user namespace.
-    pub(super) inside: Option<Inside>,
+    pub(super) inside: Option<&'a Inside>,
 }
 
 /// An image that is opened.
@@ -160,7 +165,6 @@ pub(super) struct Built {
 pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
     let asked = [
         (!options.overlays.is_empty(), "--container-overlay"),
-        (options.profile.is_some(), "--container-profile"),
     ];
     match asked.into_iter().find(|(is_asked, _)| *is_asked) {
         Some((_, option)) => Err(Failure::NotYet(option)),
@@ -487,6 +491,6 @@ impl Node<'_> {
     }
 }
 
-fn deadline(config: &SiteConfig) -> Instant {
+pub(super) fn deadline(config: &SiteConfig) -> Instant {
     Instant::now() + Duration::from_secs(u64::from(config.prepare.timeout))
 }

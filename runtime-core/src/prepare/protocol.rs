@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::path::HostPath;
+use crate::path::{ContainerPath, HostPath};
 use crate::sys::ipc::{MAX_MESSAGE, Message};
 use crate::way::Way;
 
@@ -121,6 +121,8 @@ pub enum Answer {
         number: u32,
         /// What was measured.
         times: Times,
+        /// The working directory that was asked for, by an option or by the profile.
+        workdir: Option<ContainerPath>,
         /// The container.
         way: Way,
         /// The environment's changes.
@@ -162,12 +164,19 @@ pub struct Times {
 /// The bytes that go with the descriptors of a container: the environment's changes,
 /// then those of the way.
 #[must_use]
-pub fn container_message(number: u32, times: Times, way: &Way) -> Vec<u8> {
+pub fn container_message(
+    number: u32,
+    times: Times,
+    way: &Way,
+    workdir: Option<&ContainerPath>,
+) -> Vec<u8> {
     let mut out = vec![CONTAINER];
     for word in [number, times.image, times.build] {
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(&way.letters());
+    // No letter is a slash, with which the path begins.
+    out.extend_from_slice(workdir.map_or(b"".as_slice(), ContainerPath::as_bytes));
     out
 }
 
@@ -258,14 +267,16 @@ impl Answer {
         match *kind {
             CONTAINER => {
                 let mut fds = message.fds.into_iter();
+                let (letters, path) = split_at_slash(rest.get(3 * 4..)?);
                 Some(Self::Container {
                     number,
                     times: Times {
                         image: word(1)?,
                         build: word(2)?,
                     },
+                    workdir: ContainerPath::new(OsStr::from_bytes(path)).ok(),
                     changes: fds.next()?,
-                    way: Way::from_parts(rest.get(3 * 4..)?, fds)?,
+                    way: Way::from_parts(letters, fds)?,
                 })
             }
             FAILURE => Some(Self::Failure {
@@ -275,6 +286,12 @@ impl Answer {
             _ => None,
         }
     }
+}
+
+/// What stands before the first slash, and the rest.
+fn split_at_slash(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let place = bytes.iter().position(|b| *b == b'/');
+    bytes.split_at(place.unwrap_or(bytes.len()))
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::asked::Asked;
 use super::debug;
 use super::named::Named;
-use super::node::{Built, Failure, Made, Node, refuse_not_yet, step};
+use super::node::{Built, Failure, Made, refuse_not_yet, step};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
@@ -62,7 +63,6 @@ impl<T: Into<Failure>> std::convert::From<T> for Stop {
 
 fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop> {
     let config = SiteConfig::load(config, true).map_err(Failure::from)?;
-    refuse_not_yet(&request.options)?;
     let request = &resolved(request, &config);
     let wants_root = request.options.remap_root == Some(true);
     let allowed = &config.namespaces;
@@ -70,33 +70,38 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         .allow(wants_root, request.options.unshare)
         .map_err(Failure::from)?;
     sys::mount::require_openat2().map_err(step("Oarlock needs Linux 5.6 or newer (openat2)"))?;
-    let named = Named::look_up(request, &config).map_err(Failure::from)?;
-    let request = &with_recorded_image(request, named.as_ref());
-    let mut node = Node {
+    let mut named = Named::look_up(request, &config).map_err(Failure::from)?;
+    let asked = Asked {
         socket,
         request,
         config: &config,
-        calls: Calls::detect(config.prepare.mount_calls),
-        named,
-        held: None,
+        recorded: recorded_image(named.as_ref()),
         inside: wants_root
             .then(|| Inside::new(&request.identity))
             .transpose()
             .map_err(Failure::from)?,
     };
+    let calls = Calls::detect(config.prepare.mount_calls);
     if request.options.debug {
         debug::begin();
     }
     if request.options.explain {
-        return explain(&node);
+        return explain(&asked, calls, named);
     }
     // An absolute name needs nothing from the task: the work goes on beside
     // slurmstepd's own. A failure is not told yet, the task may see other files.
     let begun = Instant::now();
-    let early = if request.image().is_absolute() {
-        node.prepare_image().ok()
-    } else {
-        None
+    let early_request = asked.early();
+    let early = match &early_request {
+        Some(request)
+            if request.image().is_absolute() && refuse_not_yet(&request.options).is_ok() =>
+        {
+            let node = asked.node(request, calls, named.take());
+            let early = node.prepare_image().ok();
+            named = node.named;
+            early
+        }
+        _ => None,
     };
     let image = begun.elapsed();
 
@@ -105,19 +110,30 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         cwd,
         mpi: request.mpi.iter().cloned().collect(),
     };
-    if let Some(named) = node.named.take() {
-        node.held = Some(named.hold(request).map_err(Failure::from)?);
-    }
     let begun = Instant::now();
-    let first = node.make(early, &namespace, &expected, first_task);
+    let cwd = expected.cwd.as_ref();
+    let request = asked.for_task(early_request, &namespace, cwd, first_task)?;
+    refuse_not_yet(&request.options)?;
+    let mut node = asked.node(&request, calls, None);
+    if let Some(named) = named {
+        node.held = Some(named.hold(&request).map_err(Failure::from)?);
+    }
+    let mut first = Some(node.make(early, &namespace, &expected, first_task));
     let mut build = begun.elapsed();
 
     let (start, task) = wait_for_start(socket.as_fd())?;
     let begun = Instant::now();
+    let again;
+    if request.options.profile.is_some() && start.cwd != expected.cwd {
+        // Of a profile too a part may be relative.
+        again = asked.for_task(None, &namespace, start.cwd.as_ref(), task)?;
+        node.request = &again;
+        first = None;
+    }
     let made = match first {
         // Nothing is built before its copy is there.
-        Ok(made @ Made::Waits(_)) => made,
-        made if node.is_as_expected(&expected, &start) => made?,
+        Some(Ok(made @ Made::Waits(_))) => made,
+        Some(made) if node.is_as_expected(&expected, &start) => made?,
         made => {
             // Two must not write to one layer.
             drop(made);
@@ -137,13 +153,13 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     };
     tracing::info!(
         JOB_STEP = %request.label,
-        IMAGE = %request.image(),
+        IMAGE = %node.request.image(),
         IMAGE_MICROSECONDS = times.image,
         BUILD_MICROSECONDS = times.build,
         "container ready"
     );
     node.settle(&built)?;
-    give(socket, request.ranks, &built, times);
+    give(socket, node.request, &built, times);
     // The ranks are on their way: what follows is for the steps after this one.
     node.look_ahead(&built, groups.as_ref());
     if let Some(target) = target
@@ -155,13 +171,19 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
 }
 
 /// Tells what would be done, and lets no rank run.
-fn explain(node: &Node<'_>) -> Result<(), Stop> {
-    let (namespace, _, _) = wait_for_namespace(node.socket.as_fd())?;
-    let (start, task) = wait_for_start(node.socket.as_fd())?;
-    let lines = node.explain(&namespace, &start, task)?;
-    let socket = node.socket.as_fd();
-    let ends = (0..node.request.ranks).map(|_| protocol::explained_message());
-    let lines = lines.iter().map(|line| protocol::line_message(line.as_ref()));
+fn explain(asked: &Asked<'_>, calls: Calls, named: Option<Named>) -> Result<(), Stop> {
+    let socket = asked.socket.as_fd();
+    let (namespace, _, _) = wait_for_namespace(socket)?;
+    let (start, task) = wait_for_start(socket)?;
+    let request = asked.for_task(None, &namespace, start.cwd.as_ref(), task)?;
+    refuse_not_yet(&request.options)?;
+    let lines = asked
+        .node(&request, calls, named)
+        .explain(&namespace, &start, task)?;
+    let ends = (0..request.ranks).map(|_| protocol::explained_message());
+    let lines = lines
+        .iter()
+        .map(|line| protocol::line_message(line.as_ref()));
     for message in lines.chain(ends) {
         if ipc::send(socket, &message, &[]).is_err() {
             return Err(Stop::Abandoned);
@@ -171,13 +193,9 @@ fn explain(node: &Node<'_>) -> Result<(), Stop> {
 }
 
 /// A container that exists has its own image.
-fn with_recorded_image(request: &Request, named: Option<&Named>) -> Request {
-    let mut request = request.clone();
-    if let Some(record) = named.and_then(|named| named.record.as_ref()) {
-        let image = ImageName::parse(record.image.as_os_str());
-        request.options.image = image.ok().or(request.options.image);
-    }
-    request
+fn recorded_image(named: Option<&Named>) -> Option<ImageName> {
+    let record = named?.record.as_ref()?;
+    ImageName::parse(record.image.as_os_str()).ok()
 }
 
 /// What the site decides where the user said nothing.
@@ -238,10 +256,11 @@ fn next_message(socket: BorrowedFd<'_>) -> Result<ToPrepare, Stop> {
 }
 
 /// Puts one answer a rank into the socket; ranks take them when they come.
-fn give(socket: &OwnedFd, ranks: u32, built: &Built, times: Times) {
+fn give(socket: &OwnedFd, request: &Request, built: &Built, times: Times) {
     let container = &built.container;
-    for number in 0..ranks {
-        let bytes = protocol::container_message(number, times, &container.way);
+    let workdir = request.options.workdir.as_ref();
+    for number in 0..request.ranks {
+        let bytes = protocol::container_message(number, times, &container.way, workdir);
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(container.changes.as_fd())
             .chain(container.way.descriptors())
             .collect();

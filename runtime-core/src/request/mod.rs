@@ -157,6 +157,8 @@ pub struct Request {
     pub mpi: Option<HostPath>,
     /// How long named containers live.
     pub scope: Scope,
+    /// What the site says of entry points, where neither an option nor a profile does.
+    pub execute_entrypoint: bool,
     /// Ranks on this node: as many answers are given.
     pub ranks: u32,
     /// The job's number; 0 where there is no job.

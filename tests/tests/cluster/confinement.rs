@@ -12,7 +12,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Mounts a file system whose server has been stopped.
-fn hanging(cluster: &Cluster) -> Restore<'_> {
+pub(crate) fn hanging(cluster: &Cluster) -> Restore<'_> {
     cluster.change(
         "node1",
         "mkdir /tmp/hanging && squashfuse_ll -o allow_other,offset=32768 /opt/images/demo.sif /tmp/hanging \
@@ -22,7 +22,7 @@ fn hanging(cluster: &Cluster) -> Restore<'_> {
 }
 
 /// Starts a step with an image there, and waits for who opens it.
-fn start(cluster: &Cluster, options: &str) {
+pub(crate) fn start(cluster: &Cluster, options: &str) {
     cluster
         .alice(&format!(
             "srun -J opening -w node1 --chdir=/tmp {options} echo ran >~/opening 2>&1 &"
@@ -36,7 +36,7 @@ fn start(cluster: &Cluster, options: &str) {
         .succeeds();
 }
 
-const SAID: &str = "until [ -z \"$(squeue -h -n opening)\" ]; do sleep 0.1; done; grep -a ^oarlock ~/opening; rm ~/opening";
+pub(crate) const SAID: &str = "until [ -z \"$(squeue -h -n opening)\" ]; do sleep 0.1; done; grep -a ^oarlock ~/opening; rm ~/opening";
 
 const CHECK: &str = "check the path, and that this node has it\n";
 

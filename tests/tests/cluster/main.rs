@@ -16,6 +16,7 @@ mod environment;
 mod explain;
 mod hostile_fields;
 mod hostile_images;
+mod hostile_profiles;
 mod hostile_roots;
 mod leftovers;
 mod mount_flags;
@@ -29,6 +30,7 @@ mod overlays;
 mod policy;
 mod privileges;
 mod pyxis;
+mod profiles;
 mod ranks;
 mod remap_root;
 mod save;
@@ -96,6 +98,8 @@ fn main() -> ExitCode {
         staging::cases(),
         policy::cases(),
         names::cases(),
+        profiles::cases(),
+        hostile_profiles::cases(),
         overlays::cases(),
         signatures::cases(),
         attacks::cases(),
