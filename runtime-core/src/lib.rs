@@ -30,6 +30,7 @@ pub mod prepare;
 pub mod profile;
 pub mod request;
 pub mod runtime_directory;
+pub mod startable;
 #[cfg(feature = "construct")]
 pub mod store;
 pub mod sys;

@@ -18,6 +18,7 @@ mod frameworks;
 mod handoff;
 #[allow(unsafe_code, unreachable_pub)]
 mod hooks;
+mod lacking;
 mod options;
 mod plugstack;
 mod profile;

@@ -24,6 +24,11 @@ fn ask<T>(what: &str, answer: Result<T, Refused>) -> Result<T, Failure> {
     answer.map_err(|refused| Failure::new(what, refused.0))
 }
 
+/// Whether the task is a batch job's script.
+pub(crate) fn is_batch_script(spank: Spank) -> bool {
+    spank.step_id() == Ok(BATCH_STEP)
+}
+
 /// Job and step in Slurm's own notation.
 fn label(job: u32, step: u32) -> String {
     match step {

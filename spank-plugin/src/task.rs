@@ -15,6 +15,7 @@ use runtime_core::sys::credentials;
 use crate::failure::{self, Failure};
 use crate::ffi::Spank;
 use crate::frameworks;
+use crate::lacking;
 use crate::state::{HANDOFF, state};
 use crate::step;
 
@@ -182,6 +183,9 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     for (name, value) in frameworks::rank_variables(&changes, &environment) {
         let _ = spank.set_variable(name.as_ref(), value.as_ref());
     }
+    if spank.local_id().unwrap_or(0) == 0 {
+        lacking::tell(spank, path(&changes, &environment));
+    }
     if step::variable(&environment, OsStr::new("OARLOCK_TIMING")).is_some() {
         tell_times(times, &begun);
     }
@@ -212,6 +216,17 @@ fn set_environment(spank: Spank, changes: &[Change], environment: &[OsString]) {
     if let Ok(here) = std::env::current_dir() {
         set(OsStr::new("PWD"), here.as_os_str());
     }
+}
+
+/// The `PATH` that the program will have.
+fn path<'a>(changes: &'a [Change], environment: &'a [OsString]) -> Option<&'a OsStr> {
+    let changed = changes.iter().rev().find_map(|change| match change {
+        Change::Set(name, value) if name == "PATH" => Some(Some(value.as_os_str())),
+        Change::Unset(name) if name == "PATH" => Some(None),
+        _ => None,
+    });
+    changed
+        .unwrap_or_else(|| step::variable(environment, OsStr::new("PATH")).map(OsStr::from_bytes))
 }
 
 /// For measuring: `OARLOCK_TIMING` in the job's environment.

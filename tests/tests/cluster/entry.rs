@@ -32,7 +32,7 @@ fn a_command_that_only_the_host_has_is_not_run(cluster: &Cluster) {
         let output = cluster.alice(&format!("srun --container-image={TINY_FUSE} {command}"));
         assert!(matches!(output.code, 2 | 127), "exit code of {output}");
         assert_eq!(output.stdout, "", "{output}");
-        output.tells::<&str>([]);
+        output.tells(["oarlock: *: not in the image /shared/tests/tiny.sif nor in what is mounted into it; check the name, the image's PATH and --container-mounts"]);
     }
 }
 

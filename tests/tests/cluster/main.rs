@@ -35,6 +35,7 @@ mod ranks;
 mod remap_root;
 mod save;
 mod servers;
+mod shebang;
 mod sharing;
 mod sif;
 mod signals;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         remap_root::cases(),
         servers::cases(),
         command_line::cases(),
+        shebang::cases(),
     ];
     let trials = modules
         .into_iter()
