@@ -36,6 +36,11 @@ fn is_client() -> bool {
     )
 }
 
+/// sbatch and salloc.
+fn is_allocator() -> bool {
+    ffi::where_am_i() == context::S_CTX_ALLOCATOR
+}
+
 fn is_step() -> bool {
     ffi::where_am_i() == context::S_CTX_REMOTE
 }
@@ -159,12 +164,16 @@ pub unsafe extern "C" fn slurm_spank_init_post_opt(
 ) -> c_int {
     if is_client() {
         let resolved = catch_unwind(|| {
-            let state = state();
-            let options = state.given.resolve().map_err(|e| Failure(e.to_string()))?;
-            let places = options.zip(state.plugstack.clone());
-            places.map_or(Ok(()), |(options, plugstack)| {
-                profile::check(&options, &plugstack.config)
-            })
+            let mut state = state();
+            // Slurm comes here once for each component of a heterogeneous job.
+            let given = std::mem::replace(&mut state.given, options::Given::NONE);
+            let fail = |error: options::OptionsError| Failure(error.to_string());
+            if let Some((options, plugstack)) =
+                given.resolve().map_err(fail)?.zip(state.plugstack.clone())
+            {
+                profile::check(&options, &plugstack.config)?;
+            }
+            state.components.add(given, is_allocator()).map_err(fail)
         });
         return match resolved.unwrap_or_else(|_| Err(panicked())) {
             Ok(()) => OK,
@@ -185,14 +194,20 @@ fn prepare(spank: Spank) -> Result<(), Failure> {
     if state.failure.is_some() {
         return Ok(());
     }
-    let Some(options) = state.given.resolve().map_err(|e| Failure(e.to_string()))? else {
-        return Ok(());
-    };
-    state.options = Some(options.clone());
     let plugstack = state
         .plugstack
         .clone()
         .ok_or_else(|| Failure("the plugin was not initialised".to_owned()))?;
+    if !state.asked && plugstack.sbatch_support && step::is_batch_script(spank) {
+        let job = step::environment(spank)?;
+        let taken = state.given.take_handed_on(&job);
+        state.asked = taken.is_err() || state.given.asks();
+        taken.map_err(|e| Failure(e.to_string()))?;
+    }
+    let Some(options) = state.given.resolve().map_err(|e| Failure(e.to_string()))? else {
+        return Ok(());
+    };
+    state.options = Some(options.clone());
     let request = step::request(spank, options, &plugstack)?;
     state.tasks = request.ranks;
     state.saves = request.options.save.is_some();

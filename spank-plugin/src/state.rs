@@ -9,15 +9,16 @@ use runtime_core::request::Options;
 
 use crate::failure::Failure;
 use crate::handoff::Handoff;
-use crate::options::Given;
+use crate::options::{Components, Given};
 use crate::plugstack::Plugstack;
-
 
 /// Filled by the options' callbacks and the first hooks.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) plugstack: Option<Plugstack>,
     pub(crate) given: Given,
+    /// In clients: what was given for the components before this one.
+    pub(crate) components: Components,
     /// Whether any option of ours was given, in order or not.
     pub(crate) asked: bool,
     /// What was asked for, once it is known to be in order.
@@ -39,6 +40,7 @@ pub(crate) struct State {
 static STATE: Mutex<State> = Mutex::new(State {
     plugstack: None,
     given: Given::NONE,
+    components: Components::NONE,
     asked: false,
     options: None,
     failure: None,

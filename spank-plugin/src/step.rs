@@ -29,6 +29,11 @@ pub(crate) fn is_batch_script(spank: Spank) -> bool {
     spank.step_id() == Ok(BATCH_STEP)
 }
 
+/// The job's environment.
+pub(crate) fn environment(spank: Spank) -> Result<Vec<OsString>, Failure> {
+    ask("environment", spank.environment())
+}
+
 /// Job and step in Slurm's own notation.
 fn label(job: u32, step: u32) -> String {
     match step {

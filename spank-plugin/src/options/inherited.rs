@@ -6,6 +6,7 @@
 //! all that comes from the environment is put into one option of our own, before
 //! Slurm looks: an option under its own name was typed.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -98,6 +99,47 @@ pub(crate) fn gather(environment: &mut impl Environment) -> Result<(), OptionsEr
     Ok(())
 }
 
+/// The variables by which options were handed on to a job.
+#[derive(Default)]
+struct HandedOn(BTreeMap<String, OsString>);
+
+impl Environment for HandedOn {
+    fn get(&self, name: &str) -> Option<OsString> {
+        self.0.get(name).cloned()
+    }
+    fn set(&mut self, name: &str, value: &OsStr) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+    fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+/// What a job's environment holds of options that were handed on, as our own
+/// option's value. A user's own variables are the client's matter and not looked at.
+///
+/// # Errors
+/// Where such a variable is no list of ours.
+pub(super) fn handed_on_to_job(job: &[OsString]) -> Result<Option<OsString>, OptionsError> {
+    let mut found = HandedOn::default();
+    for entry in job {
+        let entry = entry.as_bytes();
+        let mut sides = entry.splitn(2, |byte| *byte == b'=');
+        let name = sides.next().and_then(|name| str::from_utf8(name).ok());
+        if let (Some(name), Some(value)) = (name, sides.next())
+            && HANDED_ON.iter().any(|prefix| name.starts_with(prefix))
+        {
+            found.set(name, OsStr::from_bytes(value));
+        }
+    }
+    gather(&mut found)?;
+    let ours = KNOWN.iter().find(|option| option.sets == Sets::Inherited);
+    Ok(ours.and_then(|option| {
+        let [variable, _] = handed_on(option);
+        found.get(&variable)
+    }))
+}
+
 /// The user's variable for a key, and its name.
 fn own(
     environment: &impl Environment,
@@ -111,13 +153,12 @@ fn own(
         if key == Key::Writable {
             let variable = format!("{prefix}READONLY");
             if let Some(value) = environment.get(&variable).filter(|v| !v.is_empty()) {
-                let read_only =
-                    parse_switch("--container-readonly", &value).map_err(|error| {
-                        OptionsError::Variable {
-                            variable: variable.clone(),
-                            error: Box::new(error.into()),
-                        }
-                    })?;
+                let read_only = parse_switch("--container-readonly", &value).map_err(|error| {
+                    OptionsError::Variable {
+                        variable: variable.clone(),
+                        error: Box::new(error.into()),
+                    }
+                })?;
                 let word = if read_only { "no" } else { "yes" };
                 return Ok(Some((variable, word.into())));
             }
@@ -163,27 +204,10 @@ pub(super) fn read(list: &OsStr, values: &mut Values) -> Result<(), OptionsError
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
-    #[derive(Default)]
-    struct Fake(BTreeMap<String, OsString>);
-
-    impl Environment for Fake {
-        fn get(&self, name: &str) -> Option<OsString> {
-            self.0.get(name).cloned()
-        }
-        fn set(&mut self, name: &str, value: &OsStr) {
-            self.0.insert(name.to_owned(), value.to_owned());
-        }
-        fn remove(&mut self, name: &str) {
-            self.0.remove(name);
-        }
-    }
-
     fn gathered(pairs: &[(&str, &str)]) -> Result<Vec<String>, String> {
-        let mut fake = Fake::default();
+        let mut fake = HandedOn::default();
         for (name, value) in pairs {
             fake.set(name, OsStr::new(value));
         }
@@ -233,7 +257,10 @@ mod tests {
                 "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_inherited",
                 "IMAGE=/a.sif\x1fWORKDIR=/w",
             ),
-            ("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image", "/b.sif"),
+            (
+                "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image",
+                "/b.sif",
+            ),
         ]);
         assert_eq!(seen, Ok(vec!["IMAGE=/b.sif".into(), "WORKDIR=/w".into()]));
     }
@@ -248,6 +275,20 @@ mod tests {
             gathered(&[("PYXIS_CONTAINER_READONLY", "0")]),
             Ok(vec!["WRITABLE=yes".into()])
         );
+    }
+
+    #[test]
+    fn a_jobs_environment_hands_on_options_and_nothing_else() {
+        let job = |entries: &[&str]| {
+            let entries: Vec<OsString> = entries.iter().map(OsString::from).collect();
+            handed_on_to_job(&entries)
+        };
+        assert_eq!(job(&["A=1", "OARLOCK_CONTAINER_IMAGE=/o.sif"]), Ok(None));
+        assert_eq!(
+            job(&["SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image=/s.sif"]),
+            Ok(Some("IMAGE=/s.sif".into()))
+        );
+        assert!(job(&["SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_inherited=x"]).is_err());
     }
 
     #[test]

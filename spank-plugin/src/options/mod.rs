@@ -3,6 +3,7 @@
 //! The same checks run in the client, so that a typo fails before the queue, and
 //! on the node, because a client can be forged.
 
+mod components;
 mod inherited;
 mod known;
 
@@ -13,6 +14,7 @@ use runtime_core::request::{
     Unshare, UserMount, parse_switch, parse_variables, parse_workdir,
 };
 
+pub(crate) use components::Components;
 pub(crate) use inherited::{Environment, gather};
 pub(crate) use known::KNOWN;
 use known::{Key, Sets};
@@ -33,6 +35,10 @@ pub(crate) enum OptionsError {
     Both(&'static str),
     #[error("{0} is given twice, with different values; leave one out")]
     Twice(&'static str),
+    #[error(
+        "the components of a heterogeneous job have different --container options, and Slurm hands on one set for all; give all the same, or start each by an srun of its own (srun --het-group=0 ...)"
+    )]
+    Components,
     #[error("option number {0} is unknown; are all parts of Oarlock of one version?")]
     Unknown(c_int),
 }
@@ -62,6 +68,8 @@ pub(crate) struct Given {
     typed: Values,
     /// By the client's environment.
     inherited: Values,
+    /// Whether one typed value took the place of another.
+    replaced: bool,
 }
 
 /// Where an option is taken.
@@ -77,6 +85,7 @@ impl Given {
     pub(crate) const NONE: Self = Self {
         typed: Values::NONE,
         inherited: Values::NONE,
+        replaced: false,
     };
 
     /// Takes one option, after checking its value.
@@ -101,7 +110,9 @@ impl Given {
             Sets::Word(key, word) => (key, OsStr::new(word)),
         };
         check(key, value)?;
-        if side == Side::Node && self.typed.get(key).is_some_and(|before| before != value) {
+        let differs = self.typed.get(key).is_some_and(|before| before != value);
+        self.replaced |= differs;
+        if side == Side::Node && differs {
             return Err(if key.is_switch() {
                 OptionsError::Both(key.option())
             } else {
@@ -110,6 +121,17 @@ impl Given {
         }
         self.typed.set(key, value.to_owned());
         Ok(())
+    }
+
+    /// Takes what sbatch has handed on to a job's environment. Slurm reads it there
+    /// itself but for `--export-file`, whose variables take the place of its own.
+    pub(crate) fn take_handed_on(&mut self, job: &[OsString]) -> Result<(), OptionsError> {
+        let Some(list) = inherited::handed_on_to_job(job)? else {
+            return Ok(());
+        };
+        let place = KNOWN.iter().position(|k| k.sets == Sets::Inherited);
+        let number = place.and_then(|place| c_int::try_from(place).ok());
+        self.take(number.unwrap_or(-1), &list, Side::Node)
     }
 
     /// What the client can tell its user before the job is queued, and the node
@@ -143,7 +165,10 @@ impl Given {
     /// The container that was asked for, if any.
     pub(crate) fn resolve(&self) -> Result<Option<Options>, OptionsError> {
         let makes_one = |key| self.get(key).is_some();
-        if ![Key::Image, Key::Name, Key::Profile].into_iter().any(makes_one) {
+        if ![Key::Image, Key::Name, Key::Profile]
+            .into_iter()
+            .any(makes_one)
+        {
             return match Key::ALL.into_iter().find(|key| self.is_asking(*key)) {
                 Some(key) => Err(OptionsError::NoImage(key.option())),
                 None => Ok(None),
@@ -248,7 +273,10 @@ mod tests {
             Side::Node,
             &[
                 ("container-readonly", ""),
-                ("container-inherited", "IMAGE=/a.sif\x1fWRITABLE=yes\x1fWORKDIR=/w"),
+                (
+                    "container-inherited",
+                    "IMAGE=/a.sif\x1fWRITABLE=yes\x1fWORKDIR=/w",
+                ),
                 ("container-workdir", "/v"),
             ],
         );
@@ -294,6 +322,12 @@ mod tests {
     #[test]
     fn wrong_values_are_told_wherever_they_come_from() {
         assert!(given(Side::Node, &[("container-unshare", "mnt")]).is_err());
-        assert!(given(Side::Node, &[("container-inherited", "IMAGE=/a\x1fUNSHARE=mnt")]).is_err());
+        assert!(
+            given(
+                Side::Node,
+                &[("container-inherited", "IMAGE=/a\x1fUNSHARE=mnt")]
+            )
+            .is_err()
+        );
     }
 }

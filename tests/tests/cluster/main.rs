@@ -14,10 +14,12 @@ mod entry;
 mod entry_point;
 mod environment;
 mod explain;
+mod exports;
 mod hostile_fields;
 mod hostile_images;
 mod hostile_profiles;
 mod hostile_roots;
+mod job_shapes;
 mod leftovers;
 mod mount_flags;
 mod mounts;
@@ -108,6 +110,8 @@ fn main() -> ExitCode {
         remap_root::cases(),
         servers::cases(),
         command_line::cases(),
+        job_shapes::cases(),
+        exports::cases(),
         shebang::cases(),
     ];
     let trials = modules
