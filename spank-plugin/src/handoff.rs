@@ -18,6 +18,9 @@ use crate::plugstack::Plugstack;
 /// and says which was met, unless the kernel holds it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What `oarlock-prepare` does behind the ranks takes milliseconds.
+const PATIENCE_WITH_PREPARE: Duration = Duration::from_millis(500);
+
 /// A killed server ends at once, unless the kernel holds it.
 const PATIENCE_WITH_SERVER: Duration = Duration::from_millis(500);
 
@@ -135,11 +138,19 @@ impl Handoff {
 
     /// The last rank has ended: ends the image's FUSE server, which would end by
     /// itself, but perhaps after Slurm has looked whether the step is empty, and
-    /// Slurm looks again only a second later. Then ends `oarlock-prepare` if it
-    /// still waits. Works on the connection, not on the descriptor, and so from a
+    /// Slurm looks again only a second later. And lets `oarlock-prepare` end, should
+    /// it still wait or keep a mount for the next step: it is in the job's control
+    /// group, which Slurm removes at once or never (`proctrack/cgroup` on version 1).
+    /// Works on the connection, not on the descriptor, and so from a
     /// process that shares only memory, too.
     pub(crate) fn end(&self) {
-        while let Ok(Some(message)) = ipc::receive_now(self.socket.as_fd()) {
+        // It is told that nobody asks any more, and can still be heard.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+        let patience = Instant::now() + PATIENCE_WITH_PREPARE;
+        while let Ok(Some(_)) = ipc::wait_readable(&[self.socket.as_fd()], Some(patience)) {
+            let Ok(Some(message)) = ipc::receive(self.socket.as_fd()) else {
+                break;
+            };
             if let Some(Answer::Server(server)) = Answer::read(message) {
                 end_helper(&server);
             }

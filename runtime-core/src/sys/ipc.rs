@@ -84,17 +84,6 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
     Ok(())
 }
 
-/// As [`receive`], but `None` also where nothing is there.
-///
-/// # Errors
-/// As [`receive`].
-pub fn receive_now(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
-    match wait_readable(&[socket], Some(Instant::now()))? {
-        Some(_) => receive(socket),
-        None => Ok(None),
-    }
-}
-
 /// Receives one message; `None` where the peer is gone.
 ///
 /// # Errors

@@ -43,6 +43,7 @@ mod sif;
 mod signals;
 mod signatures;
 mod staging;
+mod stopping;
 mod terminal;
 mod users;
 mod view;
@@ -111,6 +112,7 @@ fn main() -> ExitCode {
         servers::cases(),
         command_line::cases(),
         job_shapes::cases(),
+        stopping::cases(),
         exports::cases(),
         shebang::cases(),
     ];
