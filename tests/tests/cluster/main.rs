@@ -19,6 +19,7 @@ mod hostile_fields;
 mod hostile_images;
 mod hostile_profiles;
 mod hostile_roots;
+mod interactive;
 mod job_shapes;
 mod leftovers;
 mod mount_flags;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         command_line::cases(),
         job_shapes::cases(),
         stopping::cases(),
+        interactive::cases(),
         exports::cases(),
         shebang::cases(),
     ];
