@@ -73,6 +73,23 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
         ],
     )
     .show()?;
+    // Without a standard library, these two are programs in their own profile only.
+    cargo(
+        layout,
+        [
+            "clippy",
+            "--quiet",
+            "--profile",
+            "enter",
+            "-p",
+            "oarlock-enter",
+            "--bins",
+            "--features",
+            "program",
+        ],
+    )
+    .args(["--", "-D", "warnings"])
+    .show()?;
     // A workspace of its own; nothing is linked here, so libFuzzer is not built.
     cargo(
         layout,
