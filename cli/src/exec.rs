@@ -187,6 +187,7 @@ fn request(command: &[OsString], options: Options) -> Result<Request, ExecError>
         ranks: 1,
         job: 0,
         label: String::from("exec"),
+        entry: runtime_core::entry::Entry::Hook,
     })
 }
 

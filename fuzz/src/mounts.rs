@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use runtime_core::config::SiteConfig;
+use runtime_core::entry::Entry;
 use runtime_core::path::HostPath;
 use runtime_core::plan::NodeFacts;
 use runtime_core::plan::mounts::{self, Need};
@@ -152,6 +153,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
         ranks: 1,
         job: 0,
         label: String::new(),
+        entry: Entry::default(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The way of one rank into its container: short, because it runs once a rank.
 //!
 //! The caller is the task itself: the user's ids already, one thread, no
-//! effective capability and none in the bounding set, but `CAP_SYS_ADMIN` and
-//! `CAP_SYS_CHROOT` still permitted. Afterwards it has no capability in any set, cannot get one, and
-//! is in the container's namespaces; its ids are unchanged. Where it asked to be root there, it has
-//! some capabilities in a user namespace of the step, and none in the host's.
+//! effective capability, but `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` still permitted.
+//! Afterwards it has no capability in any set, cannot get one, and is in the
+//! container's namespaces; its ids are unchanged. Where it asked to be root there, it
+//! has some capabilities in a user namespace of the step, and none in the host's. A rank
+//! that enters only after Slurm's prologs goes through `oarlock-enter` instead; see
+//! [`crate::entry`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -93,6 +95,15 @@ const INSIDE: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_CHROOT)
     .union(CapabilitySet::SYS_PTRACE);
 
+/// Whether `task_init_privileged` has emptied the bounding set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounding {
+    /// It has.
+    Empty,
+    /// Not yet: the prologs had to have it, for what they start.
+    Full,
+}
+
 /// Enters the container and gives up every capability; where the rank is root there,
 /// every one but what root has among the ids of its own namespace.
 ///
@@ -101,9 +112,16 @@ const INSIDE: CapabilitySet = CapabilitySet::CHOWN
 ///
 /// # Errors
 /// [`EnterError::Step`]; the caller must then end without running anything.
-pub fn enter(way: &Way, pass_on: PassOn) -> Result<(), EnterError> {
-    sys::credentials::raise(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT)
+pub fn enter(way: &Way, pass_on: PassOn, bounding: Bounding) -> Result<(), EnterError> {
+    let mut needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT;
+    if bounding == Bounding::Full {
+        needed |= CapabilitySet::SETPCAP;
+    }
+    sys::credentials::raise(needed)
         .map_err(step("raising the capabilities to enter the container"))?;
+    if bounding == Bounding::Full {
+        sys::credentials::drop_bounding_set().map_err(step("dropping the bounding set"))?;
+    }
     let mut parent = None;
     for namespace in way.namespaces() {
         namespace.join().map_err(step(entering(namespace.kind)))?;

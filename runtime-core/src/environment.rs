@@ -81,6 +81,16 @@ pub enum Change {
     Unset(OsString),
 }
 
+impl Change {
+    /// The variable's name.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        match self {
+            Self::Set(name, _) | Self::Unset(name) => name,
+        }
+    }
+}
+
 /// Splits `NAME=value`.
 #[must_use]
 pub fn split(entry: &OsStr) -> Option<(&[u8], &[u8])> {
@@ -229,23 +239,20 @@ pub fn decode(bytes: &[u8]) -> Vec<Change> {
 /// Applies changes to a whole environment, for front ends that hold it as a list.
 #[must_use]
 pub fn apply(job: &[OsString], changes: &[Change]) -> Vec<OsString> {
-    let name_of = |change: &Change| match change {
-        Change::Set(name, _) | Change::Unset(name) => name.clone(),
-    };
     let mut out: Vec<OsString> = job
         .iter()
         .filter(|entry| {
             split(entry).is_some_and(|(name, _)| {
                 !changes
                     .iter()
-                    .any(|change| name_of(change).as_bytes() == name)
+                    .any(|change| change.name().as_bytes() == name)
             })
         })
         .cloned()
         .collect();
     for (place, change) in changes.iter().enumerate() {
         let later = changes.get(place + 1..).unwrap_or_default();
-        if later.iter().any(|other| name_of(other) == name_of(change)) {
+        if later.iter().any(|other| other.name() == change.name()) {
             continue;
         }
         if let Change::Set(name, value) = change {

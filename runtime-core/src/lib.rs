@@ -17,6 +17,7 @@ pub mod apply;
 pub mod config;
 pub mod containers;
 pub mod enter;
+pub mod entry;
 pub mod environment;
 #[cfg(feature = "construct")]
 pub mod image;
@@ -28,6 +29,7 @@ pub mod plan;
 pub mod prepare;
 #[cfg(feature = "profiles")]
 pub mod profile;
+pub mod prolog;
 pub mod request;
 pub mod runtime_directory;
 pub mod startable;

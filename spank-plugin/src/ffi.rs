@@ -25,6 +25,9 @@ mod spank {
     include!(concat!(env!("OUT_DIR"), "/spank.rs"));
 }
 
+mod prolog;
+
+pub(crate) use prolog::*;
 pub(crate) use spank::spank_context as context;
 use spank::spank_item as item;
 

@@ -20,6 +20,7 @@ use crate::handoff::Handoff;
 use crate::options::{self, KNOWN, Side};
 use crate::plugstack::Plugstack;
 use crate::profile;
+use crate::prologs;
 use crate::state::{HANDOFF, state};
 use crate::step;
 use crate::task::{self, Outcome};
@@ -27,7 +28,8 @@ use crate::task::{self, Outcome};
 const OK: c_int = 0;
 const REFUSED: c_int = -1;
 const TASK_DONE: i32 = 0;
-const TASK_FAILED: i32 = 1;
+/// The exit code of a task that has no container.
+pub(crate) const TASK_FAILED: i32 = 1;
 
 fn is_client() -> bool {
     matches!(
@@ -113,6 +115,7 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
                 )
             })?;
     }
+    prologs::register(spank, prolog_callback);
     Ok(())
 }
 
@@ -151,8 +154,16 @@ unsafe extern "C" fn option_callback(number: c_int, value: *const c_char, remote
     }
 }
 
-/// In clients, checks that the options fit together, and the profile. In slurmstepd, starts
-/// `oarlock-prepare`.
+/// Takes what srun's half of the plugin says of its user's prolog, on the node.
+unsafe extern "C" fn prolog_callback(_: c_int, value: *const c_char, remote: c_int) -> c_int {
+    if remote != 0 {
+        let _ = catch_unwind(|| prologs::take(&ffi::option_value(value).unwrap_or_default()));
+    }
+    OK
+}
+
+/// In clients, checks that the options fit together, and the profile. In slurmstepd,
+/// starts `oarlock-prepare`.
 ///
 /// # Safety
 /// Called by Slurm with its own handle.
@@ -208,9 +219,16 @@ fn prepare(spank: Spank) -> Result<(), Failure> {
         return Ok(());
     };
     state.options = Some(options.clone());
-    let request = step::request(spank, options, &plugstack)?;
+    drop(state);
+    let mut request = step::request(spank, options, &plugstack)?;
+    let words = spank.arguments().map_or(0, |words| words.len());
+    let (entry, prologs) = prologs::choose(words, &request.options, &plugstack)?;
+    request.entry = entry.clone();
+    let mut state = self::state();
     state.tasks = request.ranks;
     state.saves = request.options.save.is_some();
+    state.entry = entry;
+    state.prologs = prologs;
     drop(state);
     HANDOFF
         .get_or_try_init(|| Handoff::start(&request, &plugstack))
@@ -263,7 +281,7 @@ pub unsafe extern "C" fn slurm_spank_task_init(
     match outcome {
         Ok(Outcome::Run) => OK,
         Ok(Outcome::Done) => end_task(TASK_DONE),
-        Ok(Outcome::End) => end_task(TASK_FAILED),
+        Ok(Outcome::End(code)) => end_task(code),
         Err(_) => {
             failure::tell(&panicked().0);
             end_task(TASK_FAILED)

@@ -22,6 +22,7 @@ mod lacking;
 mod options;
 mod plugstack;
 mod profile;
+mod prologs;
 mod state;
 mod step;
 mod task;

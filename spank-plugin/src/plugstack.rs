@@ -25,6 +25,10 @@ const OF_PYXIS: [&[u8]; 4] = [
 pub(crate) struct Plugstack {
     /// The program `oarlock-prepare`.
     pub(crate) prepare: PathBuf,
+    /// Beside it, what a rank goes through after its prologs.
+    pub(crate) enter: PathBuf,
+    /// Beside it, what lies over prologs that have run.
+    pub(crate) nothing: PathBuf,
     /// The site's file.
     pub(crate) config: PathBuf,
     /// How long named containers live.
@@ -44,6 +48,8 @@ impl Plugstack {
     pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, Failure> {
         let mut all = Self {
             prepare: PathBuf::from("/usr/libexec/oarlock/oarlock-prepare"),
+            enter: PathBuf::new(),
+            nothing: PathBuf::new(),
             config: PathBuf::from(runtime_core::CONFIG_PATH),
             scope: Scope::Global,
             execute_entrypoint: false,
@@ -52,6 +58,8 @@ impl Plugstack {
         for argument in arguments {
             all.take(argument)?;
         }
+        all.enter = all.prepare.with_file_name("oarlock-enter");
+        all.nothing = all.prepare.with_file_name("oarlock-nothing");
         Ok(all)
     }
 

@@ -4,13 +4,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
+use runtime_core::entry::Entry;
 use runtime_core::path::HostPath;
+use runtime_core::prolog::Candidate;
 use runtime_core::request::Options;
 
 use crate::failure::Failure;
 use crate::handoff::Handoff;
 use crate::options::{Components, Given};
 use crate::plugstack::Plugstack;
+use crate::prologs::Prologs;
 
 /// Filled by the options' callbacks and the first hooks.
 #[derive(Debug)]
@@ -27,6 +30,12 @@ pub(crate) struct State {
     pub(crate) failure: Option<Failure>,
     /// The job's working directory, as the step's user found it.
     pub(crate) cwd: Option<HostPath>,
+    /// What srun's half says of the user's prolog.
+    pub(crate) client_prologs: Vec<Candidate>,
+    /// How the ranks enter.
+    pub(crate) entry: Entry,
+    /// What must have run by then.
+    pub(crate) prologs: Prologs,
     /// How long this task's privileged hook took.
     pub(crate) privileged: Duration,
     /// Tasks of this node that have ended.
@@ -45,6 +54,12 @@ static STATE: Mutex<State> = Mutex::new(State {
     options: None,
     failure: None,
     cwd: None,
+    client_prologs: Vec::new(),
+    entry: Entry::Hook,
+    prologs: Prologs {
+        site: None,
+        user: None,
+    },
     privileged: Duration::ZERO,
     ended: 0,
     tasks: 0,

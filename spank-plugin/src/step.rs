@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use runtime_core::entry::Entry;
 use runtime_core::path::HostPath;
 use runtime_core::request::{Identity, Options, Request};
 use runtime_core::sys::stand_in::PassOn;
@@ -90,6 +91,7 @@ pub(crate) fn request(
         ranks: ask("number of tasks", spank.local_tasks())?,
         job,
         label: label(job, step),
+        entry: Entry::Hook,
     })
 }
 
@@ -112,6 +114,18 @@ fn expected_mpi_directory(job: u32, step: u32) -> Option<HostPath> {
             .is_some_and(|name| name.to_string_lossy().ends_with(&own))
     })?;
     HostPath::new(socket.parent()?.join(format!("pmix.{job}.{step}"))).ok()
+}
+
+/// What `srun --bcast` calls a program in a directory: slurmstepd's task.c puts it
+/// behind a name that ends with `/`.
+pub(crate) fn broadcast_name(spank: Spank, environment: &[OsString]) -> OsString {
+    let (Ok(job), Ok(step)) = (spank.job_id(), spank.step_id()) else {
+        return OsString::new();
+    };
+    let mut name = OsString::from(format!("slurm_bcast_{job}.{step}_"));
+    let node = variable(environment, OsStr::new("SLURMD_NODENAME")).unwrap_or_default();
+    name.push(OsStr::from_bytes(node));
+    name
 }
 
 /// The directories of the task's MPI server, from the task's own environment.

@@ -1,21 +1,25 @@
 //! One rank's way into the container, in slurmstepd's child.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
-use runtime_core::enter;
+use runtime_core::enter::{self, Bounding};
+use runtime_core::entry::{self, Entry, Order};
 use runtime_core::environment::Change;
-use runtime_core::path::HostPath;
+use runtime_core::path::{ContainerPath, HostPath};
 use runtime_core::prepare::protocol::{ANY, Answer, Start, Times};
 use runtime_core::sys::credentials;
+use runtime_core::way::Way;
 
 use crate::failure::{self, Failure};
-use crate::ffi::Spank;
+use crate::ffi::{self, Spank};
 use crate::frameworks;
 use crate::lacking;
+use crate::hooks::TASK_FAILED;
+use crate::prologs;
 use crate::state::{HANDOFF, state};
 use crate::step;
 
@@ -32,8 +36,18 @@ pub(crate) fn privileged() -> Result<(), Failure> {
     let begun = Instant::now();
     let cwd = state().cwd.clone();
     handoff.send_namespace(cwd.as_ref())?;
-    credentials::drop_bounding_set().map_err(|e| Failure::new("dropping the bounding set", e))?;
-    credentials::keep_permitted().map_err(|e| Failure::new("keeping the right to enter", e))?;
+    let give = |e| Failure::new("keeping the right to enter", e);
+    match state().entry {
+        Entry::Hook => {
+            credentials::drop_bounding_set()
+                .map_err(|e| Failure::new("dropping the bounding set", e))?;
+            credentials::keep_permitted().map_err(give)?;
+        }
+        // The prologs come first, and may start what has capabilities of its own, as
+        // without a container: the bounding set goes when the rank enters.
+        Entry::Program => credentials::give_inheritable(entry::needed()).map_err(give)?,
+        Entry::HookAfter { .. } => credentials::keep_permitted().map_err(give)?,
+    }
     state().privileged = begun.elapsed();
     Ok(())
 }
@@ -42,8 +56,9 @@ pub(crate) fn privileged() -> Result<(), Failure> {
 pub(crate) enum Outcome {
     /// Go on: in the container, or without one because none was asked for.
     Run,
-    /// End. The user has been told, or another rank of the node tells him.
-    End,
+    /// End with this exit code. The user has been told, or another rank of the node
+    /// tells him.
+    End(i32),
     /// End well: nothing was to be run.
     Done,
 }
@@ -54,6 +69,7 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
         let state = state();
         (state.failure.clone(), state.asked)
     };
+    prologs::forget(spank);
     // Whatever is wrong with the plugin is no matter of a step without a container.
     if !asked {
         return Outcome::Run;
@@ -63,12 +79,13 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
         if first {
             failure::tell(&failure.0);
         }
-        return Outcome::End;
+        return Outcome::End(TASK_FAILED);
     }
     match enter_as_asked(spank) {
         Ok(Entered::Container) => Outcome::Run,
         Ok(Entered::Nothing) => Outcome::Done,
-        Err(Refusal { text, teller }) => {
+        Err(Refusal::Prolog(code)) => Outcome::End(code),
+        Err(Refusal::Told { text, teller }) => {
             let tell = match teller {
                 Teller::ThisRank => true,
                 Teller::FirstRank => first,
@@ -77,7 +94,7 @@ pub(crate) fn enter_container(spank: Spank) -> Outcome {
             if tell {
                 failure::tell(&text);
             }
-            Outcome::End
+            Outcome::End(TASK_FAILED)
         }
     }
 }
@@ -91,9 +108,13 @@ enum Entered {
 
 /// Why this rank does not enter, and who tells the user: one line a node where
 /// all ranks have the same to say.
-struct Refusal {
-    text: String,
-    teller: Teller,
+enum Refusal {
+    Told {
+        text: String,
+        teller: Teller,
+    },
+    /// A prolog failed, and the user has been told as Slurm tells it: the exit code.
+    Prolog(i32),
 }
 
 enum Teller {
@@ -107,7 +128,7 @@ enum Teller {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self {
+        Self::Told {
             text: failure.0,
             teller: Teller::FirstRank,
         }
@@ -122,7 +143,7 @@ impl From<enter::EnterError> for Refusal {
             }
             enter::EnterError::Step { .. } => Teller::ThisRank,
         };
-        Self {
+        Self::Told {
             text: error.to_string(),
             teller,
         }
@@ -145,16 +166,33 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
     };
     let answer = handoff.go(&start)?;
     let begun = Clock::start();
-    let (times, workdir, way, changes) = match answer {
+    let (times, given) = match answer {
         Some(Answer::Container {
             times,
             workdir,
             way,
             changes,
+            ticket,
             ..
-        }) => (times, workdir, way, changes),
+        }) => {
+            let mut changes = enter::changes(changes.as_fd())?;
+            let of_rank = frameworks::rank_variables(&changes, &environment);
+            let of_rank = of_rank
+                .into_iter()
+                .map(|(name, value)| Change::Set(name.into(), value));
+            changes.extend(of_rank);
+            let given = Given {
+                way,
+                workdir,
+                changes,
+                ticket,
+                cwd,
+                environment,
+            };
+            (times, given)
+        }
         Some(Answer::Failure { number, text }) => {
-            return Err(Refusal {
+            return Err(Refusal::Told {
                 text,
                 teller: match number {
                     ANY => Teller::FirstRank,
@@ -173,23 +211,97 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
             .into());
         }
     };
-    let changes = enter::changes(changes.as_fd())?;
-    let home =
-        step::variable(&environment, OsStr::new("HOME")).map(|h| Path::new(OsStr::from_bytes(h)));
-    enter::enter(&way, step::pass_on(spank))?;
-    enter::change_directory(workdir.as_ref(), cwd.as_ref(), home)?;
-    drop(way);
-    set_environment(spank, &changes, &environment);
-    for (name, value) in frameworks::rank_variables(&changes, &environment) {
-        let _ = spank.set_variable(name.as_ref(), value.as_ref());
+    let timing = step::variable(&given.environment, OsStr::new("OARLOCK_TIMING")).is_some();
+    let entry = state().entry.clone();
+    match entry {
+        Entry::Hook => given.enter(spank, Bounding::Empty)?,
+        Entry::Program => given.leave_to_program(spank)?,
+        Entry::HookAfter { nothing, .. } => given.enter_after_prologs(spank, &nothing)?,
     }
-    if spank.local_id().unwrap_or(0) == 0 {
-        lacking::tell(spank, path(&changes, &environment));
-    }
-    if step::variable(&environment, OsStr::new("OARLOCK_TIMING")).is_some() {
+    if timing {
         tell_times(times, &begun);
     }
     Ok(Entered::Container)
+}
+
+/// What a rank enters with.
+struct Given {
+    way: Way,
+    /// The working directory that was asked for.
+    workdir: Option<ContainerPath>,
+    changes: Vec<Change>,
+    ticket: Option<OwnedFd>,
+    /// Where the task is, on the host.
+    cwd: Option<HostPath>,
+    /// The task's, on the host.
+    environment: Vec<OsString>,
+}
+
+impl Given {
+    fn home(&self) -> Option<&Path> {
+        step::variable(&self.environment, OsStr::new("HOME"))
+            .map(|home| Path::new(OsStr::from_bytes(home)))
+    }
+
+    /// Enters here and now.
+    fn enter(self, spank: Spank, bounding: Bounding) -> Result<(), Refusal> {
+        enter::enter(&self.way, step::pass_on(spank), bounding)?;
+        enter::change_directory(self.workdir.as_ref(), self.cwd.as_ref(), self.home())?;
+        set_environment(spank, &self.changes, &self.environment);
+        if spank.local_id().unwrap_or(0) == 0 {
+            lacking::tell(spank, path(&self.changes, &self.environment));
+        }
+        Ok(())
+    }
+
+    /// Runs the prologs, then enters. What they say of a variable stands, whatever the
+    /// image says of it.
+    fn enter_after_prologs(mut self, spank: Spank, nothing: &HostPath) -> Result<(), Refusal> {
+        let prologs = state().prologs.clone();
+        let named = prologs.run(spank).map_err(Refusal::Prolog)?;
+        self.changes
+            .retain(|change| !named.iter().any(|name| name == change.name()));
+        self.environment = spank
+            .environment()
+            .map_err(|refused| Failure::new("the task's environment", refused.0))?;
+        ffi::replace_script_launcher(nothing.as_path())
+            .map_err(|e| Failure::new("keeping Slurm from running the prologs again", e))?;
+        self.enter(spank, Bounding::Full)
+    }
+
+    /// Has Slurm start `oarlock-enter` after the prologs, which enters.
+    fn leave_to_program(self, spank: Spank) -> Result<(), Refusal> {
+        let failed = |e: std::io::Error| Failure::new("preparing the entry after the prologs", e);
+        let ticket = self
+            .ticket
+            .as_ref()
+            .ok_or_else(|| Failure("oarlock-prepare wrote no ticket".to_owned()))?;
+        let order = Order {
+            asked: self.workdir.as_ref(),
+            was: self.cwd.as_ref(),
+            home: self.home(),
+            broadcast: &step::broadcast_name(spank, &self.environment),
+            changes: &self.changes,
+            environment: &self.environment,
+        }
+        .write()
+        .map_err(failed)?;
+        let namespaces: Vec<BorrowedFd<'_>> =
+            self.way.namespaces().iter().map(|n| n.fd.as_fd()).collect();
+        let argument = entry::argument(ticket.as_fd(), order.as_fd(), &namespaces);
+        let program = state().plugstack.clone().map(|places| places.enter);
+        let program = program.unwrap_or_default();
+        spank
+            .prepend(&[program.as_os_str(), OsStr::new(&argument)])
+            .map_err(|refused| Failure::new("starting oarlock-enter", refused.0))?;
+        for fd in namespaces.into_iter().chain([ticket.as_fd(), order.as_fd()]) {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+                .map_err(|e| failed(e.into()))?;
+        }
+        // Slurm's execve hands them on by their numbers.
+        std::mem::forget((order, self.way, self.ticket));
+        Ok(())
+    }
 }
 
 /// Each variable costs some ten microseconds in Slurm: what stays as it is is

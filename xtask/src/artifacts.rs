@@ -71,6 +71,20 @@ pub(crate) fn build(layout: &Layout, slurm: Slurm) -> Result<()> {
         ],
     )
     .log_to(&layout.log("cargo-build")?)?;
+    // These two have no standard library, and so a profile of their own.
+    cargo(
+        layout,
+        [
+            "build",
+            "--profile",
+            "enter",
+            "-p",
+            "oarlock-enter",
+            "--features",
+            "program",
+        ],
+    )
+    .log_to(&layout.log("cargo-build-enter")?)?;
     say(&format!(
         "building the plugin for Slurm {}",
         slurm.version()
@@ -92,6 +106,7 @@ pub(crate) fn cargo<const N: usize>(layout: &Layout, args: [&str; N]) -> Job {
 /// Fills the staged tree, file by file and by rename: machines may be reading.
 pub(crate) fn stage(layout: &Layout) -> Result<()> {
     let release = layout.cargo_target().join("release");
+    let enter = layout.cargo_target().join("enter");
     let etc = layout.root.join("etc");
     let plugin = release.join("libspank_oarlock.so");
     let items = [
@@ -102,6 +117,14 @@ pub(crate) fn stage(layout: &Layout) -> Result<()> {
         Item {
             from: release.join("oarlock-check"),
             to: "libexec/oarlock/oarlock-check",
+        },
+        Item {
+            from: enter.join("oarlock-enter"),
+            to: "libexec/oarlock/oarlock-enter",
+        },
+        Item {
+            from: enter.join("oarlock-nothing"),
+            to: "libexec/oarlock/oarlock-nothing",
         },
         Item {
             from: release.join("liboarlock_fuse_open.so"),

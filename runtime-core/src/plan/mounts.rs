@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::NodeFacts;
 use crate::config::SiteConfig;
+use crate::entry::Entry;
 use crate::path::{ContainerPath, HostPath};
 use crate::request::{Access, Create, MountSource, Propagation, Request, UserMount};
 use crate::sys::mount::Attributes;
@@ -179,6 +180,19 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     for wanted in &request.options.mounts {
         take(&mut list, wanted, facts);
     }
+    if let Entry::HookAfter { nothing, prologs } = &request.entry {
+        list.extend(prologs.iter().map(|prolog| Mount {
+            source: Source::Host(nothing.clone()),
+            target: prolog.same_inside(),
+            attributes: Attributes {
+                read_only: true,
+                ..BIND
+            },
+            propagation: None,
+            create: Create::Auto,
+            need: Need::Asked,
+        }));
+    }
     list.sort_by_key(|m| depth(&m.target));
     list
 }
@@ -291,6 +305,7 @@ mod tests {
             ranks: 1,
             job: 0,
             label: String::new(),
+            entry: Entry::Hook,
         }
     }
 
@@ -509,6 +524,26 @@ mod tests {
         ] {
             assert_eq!(shows(&list, &host(path).unwrap()), shown, "{path}");
         }
+    }
+
+    /// Slurm will look for them in the container, after they have run.
+    #[test]
+    fn prologs_that_have_run_are_covered_last() {
+        let prolog = HostPath::new("/data/prolog.sh").unwrap();
+        let request = Request {
+            entry: Entry::HookAfter {
+                nothing: HostPath::new("/usr/nothing").unwrap(),
+                prologs: vec![prolog],
+            },
+            ..request("/x:/data,/y:/data/prolog.sh")
+        };
+        let list = plan(&request, &SiteConfig::default(), &NodeFacts::default());
+        let at: Vec<_> = list
+            .iter()
+            .filter(|m| m.target.as_bytes().starts_with(b"/data"))
+            .map(|m| m.source.to_string())
+            .collect();
+        assert_eq!(at, ["/x", "/y", "/usr/nothing"]);
     }
 
     #[test]

@@ -69,6 +69,10 @@ pub(super) enum Failure {
     Profile(#[from] ReadError),
     #[error("profile {0} names no image; add one to it, or give --container-image=PATH")]
     NoImage(ProfileName),
+    #[error(
+        "the container that is joined has process ids or root of its own, and the step has a task prolog; join it by a step without --task-prolog"
+    )]
+    PrologInside,
     #[error("{0} is not supported yet; leave it out")]
     NotYet(&'static str),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]

@@ -127,6 +127,8 @@ pub enum Answer {
         way: Way,
         /// The environment's changes.
         changes: OwnedFd,
+        /// For a rank that goes through `oarlock-enter`: [`crate::entry::ticket`].
+        ticket: Option<OwnedFd>,
     },
     /// For slurmstepd itself, behind the ranks' answers: a helper that must not
     /// outlive the step (a FUSE server, a copying process), as a pidfd, to be ended
@@ -162,7 +164,7 @@ pub struct Times {
 }
 
 /// The bytes that go with the descriptors of a container: the environment's changes,
-/// then those of the way.
+/// then those of the way, then the ticket where one is needed.
 #[must_use]
 pub fn container_message(
     number: u32,
@@ -276,7 +278,8 @@ impl Answer {
                     },
                     workdir: ContainerPath::new(OsStr::from_bytes(path)).ok(),
                     changes: fds.next()?,
-                    way: Way::from_parts(letters, fds)?,
+                    way: Way::from_parts(letters, fds.by_ref())?,
+                    ticket: fds.next(),
                 })
             }
             FAILURE => Some(Self::Failure {

@@ -17,9 +17,12 @@ use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
 use crate::config::SiteConfig;
+use crate::entry::{self, Entry};
 use crate::path::HostPath;
 use crate::request::{ImageName, Request};
+use crate::sys::namespaces::Kind;
 use crate::sys::{self, ipc};
+use crate::way::Ids;
 
 /// A request is mostly the job's environment, which execve(2) bounds, in bytes.
 const MAX_REQUEST: u64 = 64 << 20;
@@ -159,7 +162,11 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         "container ready"
     );
     node.settle(&built)?;
-    give(socket, node.request, &built, times);
+    let ticket = match node.request.entry {
+        Entry::Program => Some(ticket(node.request, &built)?),
+        Entry::Hook | Entry::HookAfter { .. } => None,
+    };
+    give(socket, node.request, &built, ticket.as_ref(), times);
     // The ranks are on their way: what follows is for the steps after this one.
     node.look_ahead(&built, groups.as_ref());
     if let Some(target) = target
@@ -255,14 +262,34 @@ fn next_message(socket: BorrowedFd<'_>) -> Result<ToPrepare, Stop> {
     }
 }
 
+/// What a rank shows to `oarlock-enter`.
+fn ticket(request: &Request, built: &Built) -> Result<OwnedFd, Failure> {
+    let way = &built.container.way;
+    // The program joins namespaces, and neither forks nor becomes anybody.
+    let is_plain = way.ids == Ids::Host && way.of(Kind::Pid).is_none();
+    let namespaces: Vec<BorrowedFd<'_>> = way.namespaces().iter().map(|n| n.fd.as_fd()).collect();
+    if !is_plain {
+        return Err(Failure::PrologInside);
+    }
+    entry::ticket(request.identity.uid, &namespaces)
+        .map_err(step("writing the ranks' ticket into the container"))
+}
+
 /// Puts one answer a rank into the socket; ranks take them when they come.
-fn give(socket: &OwnedFd, request: &Request, built: &Built, times: Times) {
+fn give(
+    socket: &OwnedFd,
+    request: &Request,
+    built: &Built,
+    ticket: Option<&OwnedFd>,
+    times: Times,
+) {
     let container = &built.container;
     let workdir = request.options.workdir.as_ref();
     for number in 0..request.ranks {
         let bytes = protocol::container_message(number, times, &container.way, workdir);
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(container.changes.as_fd())
             .chain(container.way.descriptors())
+            .chain(ticket.map(AsFd::as_fd))
             .collect();
         if let Err(error) = ipc::send(socket.as_fd(), &bytes, &fds) {
             tracing::debug!(%error, "the step ended while its ranks were starting");

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Entry;
 use crate::path::{ContainerPath, HostPath, PathError};
 
 pub use image::ImageName;
@@ -165,6 +166,8 @@ pub struct Request {
     pub job: u32,
     /// For the log: job and step, in Slurm's own notation.
     pub label: String,
+    /// How the ranks enter.
+    pub entry: Entry,
 }
 
 /// What [`Request::image`] gives where none is named.

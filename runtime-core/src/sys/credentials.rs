@@ -32,18 +32,8 @@ pub fn drop_all() -> io::Result<()> {
 /// # Errors
 /// What the kernel said; the caller must then not run anything.
 pub fn drop_all_but_bounding() -> io::Result<()> {
-    rustix::thread::clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        },
-    )?;
-    rustix::thread::set_no_new_privs(true)?;
-    Ok(())
+    keep_only_bounding()?;
+    Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
 /// In a user namespace that was just entered, and gave every capability: all but
@@ -109,6 +99,34 @@ fn drop_bounding_set_but(kept: CapabilitySet) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is given here can be redeemed by a program whose file has it as inheritable,
+/// also after the coming change of user id; by itself it is worth nothing.
+/// capabilities(7), capset(2).
+///
+/// # Errors
+/// `EPERM` where the bounding set lacks it.
+pub fn give_inheritable(given: CapabilitySet) -> io::Result<()> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable |= given;
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+/// Only the bounding set stays, as for any program of the user's: for a child that
+/// starts one.
+///
+/// # Errors
+/// What the kernel said; the caller must then not run anything.
+pub fn keep_only_bounding() -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 /// Permitted capabilities survive the coming change of user id; they are not

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod credentials;
 #[cfg(feature = "construct")]
 pub mod file;
+pub mod file_capabilities;
 #[cfg(feature = "construct")]
 pub mod idle;
 #[cfg(feature = "construct")]
@@ -19,6 +20,7 @@ pub mod namespaces;
 #[cfg(feature = "construct")]
 pub mod network;
 pub mod pretend;
+pub mod namespace;
 pub mod process;
 #[cfg(feature = "construct")]
 pub mod sandbox;

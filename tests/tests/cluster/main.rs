@@ -32,6 +32,8 @@ mod named;
 mod overlays;
 mod policy;
 mod privileges;
+mod prolog;
+mod prolog_attacks;
 mod pyxis;
 mod profiles;
 mod ranks;
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
         named::cases(),
         save::cases(),
         privileges::cases(),
+        prolog::cases(),
+        prolog_attacks::cases(),
         hostile_images::cases(),
         hostile_roots::cases(),
         hostile_fields::cases(),
