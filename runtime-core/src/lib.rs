@@ -19,6 +19,7 @@ pub mod containers;
 pub mod enter;
 pub mod entry;
 pub mod environment;
+pub mod guard;
 #[cfg(feature = "construct")]
 pub mod image;
 pub mod kept;

@@ -288,8 +288,8 @@ pub(crate) fn plugstack_arguments(count: c_int, list: *mut *mut c_char) -> Vec<O
     strings(list, usize::try_from(count).unwrap_or(0))
 }
 
-/// The environment of this very process. Only for `slurm_spank_init` in srun, sbatch
-/// and salloc, which are single-threaded while they load plugins.
+/// The environment of this very process. Only for the first hooks in srun, sbatch and
+/// salloc, which are single-threaded while they load plugins and read options.
 pub(crate) struct OwnEnvironment;
 
 impl Environment for OwnEnvironment {
@@ -306,6 +306,76 @@ impl Environment for OwnEnvironment {
         // SAFETY: see the type.
         unsafe { std::env::remove_var(name) };
     }
+}
+
+/// Adds an entry to the end of this very process' environment, though there is one
+/// of that name before it. setenv(3) changes the first of two; Slurm, which makes a
+/// job's environment of all entries in their order, keeps the last (env.c,
+/// `env_array_merge`).
+pub(crate) fn set_own_variable_last(name: &str, value: &str) {
+    unsafe extern "C" {
+        static mut environ: *mut *mut c_char;
+    }
+    let Ok(entry) = CString::new(format!("{name}={value}")) else {
+        return;
+    };
+    // SAFETY: called in clients before they start a thread. The new array has all
+    // entries of the old one and ends with NULL; it is never freed.
+    unsafe {
+        let mut all = Vec::new();
+        let mut place = environ;
+        while !place.is_null() && !(*place).is_null() {
+            all.push(*place);
+            place = place.add(1);
+        }
+        all.push(entry.into_raw());
+        all.push(std::ptr::null_mut());
+        environ = all.leak().as_mut_ptr();
+    }
+}
+
+/// The name that Slurm knows this plugin by.
+pub(crate) fn own_name() -> &'static CStr {
+    CStr::from_bytes_with_nul(&plugin_name).unwrap_or_default()
+}
+
+/// A function of Slurm's own that spank.h does not name; `None` where this Slurm
+/// has none.
+fn slurms_own(name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
+    // SAFETY: dlsym(3) reads the name, a string, and looks through what is loaded.
+    std::ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+}
+
+/// Which plugin an option belongs to, in a client (spank.h of Slurm's sources,
+/// `spank_option_plugin`; the same from 22.05 to 26.05).
+pub(crate) fn owner_of_option(name: &CStr) -> Option<OsString> {
+    let function = slurms_own(c"spank_option_plugin")?;
+    // SAFETY: this is the function's type; it reads the string and returns a new
+    // one or NULL. It is Slurm's to free: once a client, some bytes.
+    let owner = unsafe {
+        let function: unsafe extern "C" fn(*mut c_char) -> *mut c_char =
+            std::mem::transmute(function.as_ptr());
+        function(name.as_ptr().cast_mut())
+    };
+    option_value(owner)
+}
+
+/// Whether an option was given, in a client (`spank_option_isset`).
+pub(crate) fn option_is_given(name: &CStr) -> bool {
+    let Some(function) = slurms_own(c"spank_option_isset") else {
+        return false;
+    };
+    // SAFETY: this is the function's type; it only reads the string.
+    unsafe {
+        let function: unsafe extern "C" fn(*mut c_char) -> bool =
+            std::mem::transmute(function.as_ptr());
+        function(name.as_ptr().cast_mut())
+    }
+}
+
+/// Ends a client, whatever its plugstack line makes of return codes.
+pub(crate) fn end_client() -> ! {
+    std::process::exit(1)
 }
 
 /// The paths that this process' unix sockets are bound to.

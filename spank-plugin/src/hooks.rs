@@ -14,12 +14,12 @@ use runtime_core::kept::{self, Whose};
 use runtime_core::path::HostPath;
 use runtime_core::runtime_directory;
 
+use crate::client;
 use crate::failure::{self, Failure};
 use crate::ffi::{self, RawSpank, Spank, context};
 use crate::handoff::Handoff;
 use crate::options::{self, KNOWN, Side};
 use crate::plugstack::Plugstack;
-use crate::profile;
 use crate::prologs;
 use crate::state::{HANDOFF, state};
 use crate::step;
@@ -36,11 +36,6 @@ fn is_client() -> bool {
         ffi::where_am_i(),
         context::S_CTX_LOCAL | context::S_CTX_ALLOCATOR
     )
-}
-
-/// sbatch and salloc.
-fn is_allocator() -> bool {
-    ffi::where_am_i() == context::S_CTX_ALLOCATOR
 }
 
 fn is_step() -> bool {
@@ -162,8 +157,8 @@ unsafe extern "C" fn prolog_callback(_: c_int, value: *const c_char, remote: c_i
     OK
 }
 
-/// In clients, checks that the options fit together, and the profile. In slurmstepd,
-/// starts `oarlock-prepare`.
+/// In clients, checks that the options fit together, and the profile, and sees to nodes
+/// that have no plugin. In slurmstepd, starts `oarlock-prepare`.
 ///
 /// # Safety
 /// Called by Slurm with its own handle.
@@ -174,30 +169,21 @@ pub unsafe extern "C" fn slurm_spank_init_post_opt(
     _: *mut *mut c_char,
 ) -> c_int {
     if is_client() {
-        let resolved = catch_unwind(|| {
-            let mut state = state();
-            // Slurm comes here once for each component of a heterogeneous job.
-            let given = std::mem::replace(&mut state.given, options::Given::NONE);
-            let fail = |error: options::OptionsError| Failure(error.to_string());
-            if let Some((options, plugstack)) =
-                given.resolve().map_err(fail)?.zip(state.plugstack.clone())
-            {
-                profile::check(&options, &plugstack.config)?;
-            }
-            state.components.add(given, is_allocator()).map_err(fail)
-        });
-        return match resolved.unwrap_or_else(|_| Err(panicked())) {
+        let ready = catch_unwind(client::ready);
+        return match ready.unwrap_or_else(|_| Err(panicked())) {
             Ok(()) => OK,
             Err(failure) => {
                 failure::tell_client(&failure.0);
-                REFUSED
+                // Nothing is queued yet. Behind `optional` a return code would be
+                // thrown away.
+                ffi::end_client()
             }
         };
     }
     if !is_step() {
         return OK;
     }
-    keep(|| prepare(Spank::new(spank)))
+    keep(|| step::take_guard(Spank::new(spank)).and_then(|()| prepare(Spank::new(spank))))
 }
 
 fn prepare(spank: Spank) -> Result<(), Failure> {

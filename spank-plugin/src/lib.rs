@@ -10,6 +10,7 @@
 //! named is opened, but for the profile in the user's own clients.
 #![deny(unsafe_code)]
 
+mod client;
 mod failure;
 // What is `pub` in these two is for Slurm, not for Rust.
 #[allow(unsafe_code, unreachable_pub)]

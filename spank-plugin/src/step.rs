@@ -4,13 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use runtime_core::entry::Entry;
+use runtime_core::environment::Change;
+use runtime_core::guard;
 use runtime_core::path::HostPath;
 use runtime_core::request::{Identity, Options, Request};
 use runtime_core::sys::stand_in::PassOn;
 
 use crate::failure::Failure;
 use crate::ffi::{self, Refused, Spank, context};
+use crate::options::{KNOWN, Side, handed_on};
 use crate::plugstack::Plugstack;
+use crate::state::state;
 
 /// Slurm's numbers of special steps, slurm.h.
 const EXTERN_STEP: u32 = 0xffff_fffc;
@@ -53,6 +57,47 @@ pub(crate) fn is_of_sbatch(spank: Spank) -> bool {
             .step_id()
             .is_ok_and(|step| matches!(step, BATCH_STEP | INTERACTIVE_STEP)),
         _ => false,
+    }
+}
+
+/// Takes away what the client sent for nodes that have no plugin, and the options
+/// where they came with that alone: `sbatch --export=NONE` of Slurm up to 23.02
+/// loses what it hands to the batch step itself.
+///
+/// # Errors
+/// Where a client asked for a container and nothing says for which.
+pub(crate) fn take_guard(spank: Spank) -> Result<(), Failure> {
+    let environment = ask("environment", spank.environment())?;
+    let Some(changes) = guard::disarm(&environment) else {
+        return Ok(());
+    };
+    for change in &changes {
+        match change {
+            Change::Set(name, value) => ask("environment", spank.set_variable(name, value))?,
+            Change::Unset(name) => spank.remove_variable(name),
+        }
+    }
+    let mut state = state();
+    if state.asked {
+        return Ok(());
+    }
+    // From here on the step has a container or fails.
+    state.asked = true;
+    for (number, known) in (0..).zip(&KNOWN) {
+        let names = handed_on(known);
+        let mut values = names.iter().filter_map(|n| variable(&environment, OsStr::new(n)));
+        if let Some(value) = values.next() {
+            let value = OsStr::from_bytes(value);
+            let taken = state.given.take(number, value, Side::Node);
+            taken.map_err(|e| Failure(e.to_string()))?;
+        }
+    }
+    match state.given.resolve() {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Failure(
+            "a container was asked for, but no option says which: Slurm lost them on the way; are client and node of one version of Oarlock?".to_owned(),
+        )),
+        Err(error) => Err(Failure(error.to_string())),
     }
 }
 

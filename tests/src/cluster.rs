@@ -14,7 +14,8 @@ pub const NODES: [&str; 2] = ["node1", "node2"];
 
 /// Whose shells are kept, and where. Started before the first test, so that no
 /// test's leftovers are confused with them.
-const SHELLS: [(&str, &str); 5] = [
+const SHELLS: [(&str, &str); 6] = [
+    ("ctld", "root"),
     ("login", "alice"),
     ("login", "bob"),
     ("login", "root"),
@@ -22,11 +23,18 @@ const SHELLS: [(&str, &str); 5] = [
     ("node2", "root"),
 ];
 
+/// Waits until node1 takes jobs, and puts it back to work where it was drained.
+pub const IDLE: &str = "for try in $(seq 200); do\n\
+    state=$(sinfo -h -n node1 -o %T); [ \"$state\" = idle ] && break\n\
+    case $state in drain*|down*) scontrol update nodename=node1 state=resume 2>/dev/null;; esac; sleep 0.1\n\
+    done; [ \"$(sinfo -h -n node1 -o %T)\" = idle ]";
+
 /// A cluster that is up.
 #[derive(Debug)]
 pub struct Cluster {
     shells: BTreeMap<(&'static str, &'static str), Mutex<Agent>>,
     images: OnceLock<Images>,
+    slurm: OnceLock<(u32, u32)>,
 }
 
 impl Cluster {
@@ -53,6 +61,7 @@ impl Cluster {
         Ok(Self {
             shells,
             images: OnceLock::new(),
+            slurm: OnceLock::new(),
         })
     }
 
@@ -143,6 +152,70 @@ impl Cluster {
         if self.images.get().is_some() {
             Images::remove(self);
         }
+    }
+
+    /// Slurm's version, as in `(24, 11)`.
+    ///
+    /// # Panics
+    /// Where Slurm does not say.
+    #[track_caller]
+    pub fn slurm(&self) -> (u32, u32) {
+        *self.slurm.get_or_init(|| {
+            let said = self.alice("sinfo --version").succeeds().stdout;
+            let mut numbers = said
+                .trim_start_matches(|c: char| !c.is_ascii_digit())
+                .split('.')
+                .map_while(|part| part.parse().ok());
+            match (numbers.next(), numbers.next()) {
+                (Some(year), Some(month)) => (year, month),
+                _ => panic!("no version: {said}"),
+            }
+        })
+    }
+
+    /// Ends the test that runs where Slurm is older than this, with the reason.
+    ///
+    /// # Panics
+    /// See [`skip`](crate::skip).
+    #[track_caller]
+    pub fn needs_slurm(&self, least: (u32, u32), what: &str) {
+        let (year, month) = self.slurm();
+        if (year, month) < least {
+            crate::skip(&format!(
+                "{what} came with Slurm {}.{:02}, and this is {year}.{month:02}",
+                least.0, least.1
+            ));
+        }
+    }
+
+    /// Changes Slurm's configuration on the controller, the login node and node1 by
+    /// a script, and has both daemons read it; put back when the result goes.
+    ///
+    /// # Panics
+    /// Where Slurm does not come up with it.
+    #[must_use]
+    #[track_caller]
+    pub fn reconfigured(&self, change: &str) -> [Restore<'_>; 3] {
+        const CONF: &str = "/etc/slurm/slurm.conf";
+        const KEEP: &str = "cp -p /etc/slurm/slurm.conf /root/slurm.conf.kept";
+        const BACK: &str = "mv /root/slurm.conf.kept /etc/slurm/slurm.conf";
+        // Slurm knows the controller by two names, as slurmd.
+        const CONTROLLER: &str = "pkill slurmctld; for try in $(seq 100); do pgrep slurmctld >/dev/null || break; sleep 0.1; done; runuser -u slurm -- slurmctld";
+        let change = format!("{KEEP}; conf={CONF}\n{change}");
+        // Dropped in this order: the controller comes back first.
+        [
+            self.change(
+                "ctld",
+                &format!("{change}\n{CONTROLLER}"),
+                format!("{BACK}; {CONTROLLER}"),
+            ),
+            self.change("login", &change, BACK),
+            self.change(
+                "node1",
+                &format!("{change}\nslurm-node restart; {IDLE}"),
+                format!("{BACK}; slurm-node restart; {IDLE}"),
+            ),
+        ]
     }
 
     /// The number of the next job: where it does not change, nothing was queued.

@@ -12,6 +12,6 @@ pub mod images;
 pub mod leftovers;
 pub mod output;
 
-pub use case::Case;
+pub use case::{Case, skip};
 pub use cluster::{Cluster, Restore};
 pub use output::Output;

@@ -358,6 +358,14 @@ fn close_numbers(keep: Vec<i32>) {
     close_from(first);
 }
 
+/// How much address space this process may have, in bytes, getrlimit(2): the soft
+/// limit. `u64::MAX` where there is none, as the kernel has it.
+#[must_use]
+pub fn address_space_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::As).current.unwrap_or(u64::MAX)
+}
+
 /// The process gets no more address space than this, in bytes, setrlimit(2), and
 /// leaves no core file.
 ///

@@ -37,7 +37,7 @@ pub(crate) trait Environment {
 }
 
 /// The variables by which Slurm hands this option on.
-fn handed_on(option: &Known) -> [String; 2] {
+pub(crate) fn handed_on(option: &Known) -> [String; 2] {
     let name: String = option
         .text
         .name

@@ -15,7 +15,7 @@ use runtime_core::request::{
 };
 
 pub(crate) use components::Components;
-pub(crate) use inherited::{Environment, gather};
+pub(crate) use inherited::{Environment, gather, handed_on};
 pub(crate) use known::KNOWN;
 use known::{Key, Sets};
 

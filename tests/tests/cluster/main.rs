@@ -30,6 +30,7 @@ mod names;
 mod options;
 mod named;
 mod overlays;
+mod plugstack;
 mod policy;
 mod privileges;
 mod prolog;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         hostile_fields::cases(),
         broken_images::cases(),
         broken_nodes::cases(),
+        plugstack::cases(),
         users::cases(),
         mpi::cases(),
         namespaces::cases(),
