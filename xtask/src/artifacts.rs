@@ -167,9 +167,9 @@ fn put(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(&new, to).with_context(context)
 }
 
-/// Says where programs built here may not start in the cluster: a program
-/// needs a glibc that is at least as new as the one it was built with.
-pub(crate) fn compare_glibc(engine: &Engine, slurm: Slurm) -> Result<()> {
+/// Whether programs built here start in the cluster: a program needs a glibc that
+/// is at least as new as the one it was built with. Says where they may not.
+pub(crate) fn compare_glibc(engine: &Engine, slurm: Slurm) -> Result<bool> {
     let here = Job::new(
         "ask for the C library's version",
         ["getconf", "GNU_LIBC_VERSION"],
@@ -188,7 +188,8 @@ pub(crate) fn compare_glibc(engine: &Engine, slurm: Slurm) -> Result<()> {
             ],
         )
         .capture()?;
-    if glibc(&here) > glibc(&there) {
+    let fits = glibc(&here) <= glibc(&there);
+    if !fits {
         say(&format!(
             "WARNING: this machine's {} is newer than the {} of Slurm {}'s image: what is built here may not start there; use --slurm with a newer version, or an older machine",
             here.trim(),
@@ -196,7 +197,7 @@ pub(crate) fn compare_glibc(engine: &Engine, slurm: Slurm) -> Result<()> {
             slurm.version()
         ));
     }
-    Ok(())
+    Ok(fits)
 }
 
 /// `glibc 2.36` as numbers.

@@ -30,11 +30,25 @@ pub(crate) struct Cluster {
 
 /// Builds, starts and installs; repeats only what has changed.
 pub(crate) fn up(layout: &Layout, slurm: Slurm) -> Result<Cluster> {
+    up_with(layout, slurm, UserImages::Made)
+}
+
+/// Whether the users' images are made of this version's Debian.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum UserImages {
+    /// Made, where they are missing or of another one.
+    Made,
+    /// Those of another version, where they are there: minutes less.
+    AsTheyAre,
+}
+
+/// The same, with a say about the users' images.
+pub(crate) fn up_with(layout: &Layout, slurm: Slurm, images: UserImages) -> Result<Cluster> {
     require_root()?;
     packages::ensure(layout, packages::BUILD)?;
     let engine = Engine::find_or_start(layout)?;
     let started = !is_up(&engine);
-    let outcome = start(layout, &engine, slurm);
+    let outcome = start(layout, &engine, slurm, images);
     if outcome.is_err() {
         logs(&engine);
     }
@@ -50,21 +64,16 @@ pub(crate) fn up(layout: &Layout, slurm: Slurm) -> Result<Cluster> {
     Ok(Cluster { engine, started })
 }
 
-fn start(layout: &Layout, engine: &Engine, slurm: Slurm) -> Result<()> {
-    base::ensure(layout, engine, slurm.suite())?;
-    engine.build(
-        layout,
-        "Dockerfile",
-        slurm.suite(),
-        &slurm.image(),
-        "slurm-test-cluster",
-    )?;
+fn start(layout: &Layout, engine: &Engine, slurm: Slurm, user_images: UserImages) -> Result<()> {
+    make_image(layout, engine, slurm)?;
     artifacts::compare_glibc(engine, slurm)?;
     artifacts::slurm_headers(layout, engine, slurm)?;
     artifacts::build(layout, slurm)?;
     artifacts::stage(layout)?;
     make_shared(layout)?;
-    images::ensure(layout, engine, slurm)?;
+    if user_images == UserImages::Made || !images::are_there(layout) {
+        images::ensure(layout, engine, slurm)?;
+    }
 
     say(&format!("starting the cluster: {}", MACHINES.join(", ")));
     // One machine first: a new volume is filled from the image by whoever has it
@@ -85,6 +94,18 @@ fn start(layout: &Layout, engine: &Engine, slurm: Slurm) -> Result<()> {
     wait_idle(engine)?;
     install(engine)?;
     greet(engine, slurm)
+}
+
+/// The image of the cluster's machines.
+pub(crate) fn make_image(layout: &Layout, engine: &Engine, slurm: Slurm) -> Result<()> {
+    base::ensure(layout, engine, slurm.suite())?;
+    engine.build(
+        layout,
+        "Dockerfile",
+        slurm.suite(),
+        &slurm.image(),
+        "slurm-test-cluster",
+    )
 }
 
 /// /shared is every user's; /shared/images is root's, so that what lies in it
@@ -174,6 +195,22 @@ fn install(engine: &Engine) -> Result<()> {
             ["scontrol", "reconfigure"],
         )
         .capture()?;
+    // A slurmd that was started before the plugin was there does not call it at a
+    // job's end. Slurm from 23.11 on has started anew by now; before, nobody did.
+    for node in ["node1", "node2"] {
+        engine
+            .exec(
+                node,
+                "root",
+                "start slurmd anew",
+                [
+                    "sh",
+                    "-c",
+                    "for try in 1 2 3 4 5; do [ -e /run/oarlock/epilog ] && exit; sleep 0.3; done; slurm-node restart",
+                ],
+            )
+            .capture()?;
+    }
     wait_idle(engine)
 }
 

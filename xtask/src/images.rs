@@ -46,6 +46,15 @@ pub(crate) fn ensure(layout: &Layout, engine: &Engine, slurm: Slurm) -> Result<(
     Ok(())
 }
 
+/// Whether all are there, of whichever version's Debian.
+pub(crate) fn are_there(layout: &Layout) -> bool {
+    IMAGES.iter().all(|image| sif(layout, image.name).exists())
+}
+
+fn sif(layout: &Layout, name: &str) -> PathBuf {
+    layout.shared().join("images").join(format!("{name}.sif"))
+}
+
 /// Where the root file system of the image with this name lies.
 pub(crate) fn rootfs(layout: &Layout, name: &str) -> PathBuf {
     layout.cluster().join("rootfs").join(name)
@@ -121,7 +130,7 @@ fn unpack(layout: &Layout, engine: &Engine, image: &UserImage, tag: &str) -> Res
 /// it is newer than its image.
 pub(crate) fn pack(layout: &Layout, name: &str) -> Result<()> {
     let oarlock = layout.install().join("bin/oarlock");
-    let sif = layout.shared().join("images").join(format!("{name}.sif"));
+    let sif = sif(layout, name);
     if let (Some(made), Some(unpacked)) = (modified(&sif), modified(&stamp(layout, name)))
         && unpacked < made
     {

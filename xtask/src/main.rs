@@ -47,6 +47,9 @@ enum Verb {
         /// Only the cluster tests; a cluster that is up stays up
         #[arg(long)]
         cluster: bool,
+        /// Only the few cluster tests with Slurm's other versions
+        #[arg(long, conflicts_with_all = ["cluster", "filter"])]
+        smoke: bool,
         /// Slurm's version
         #[arg(long, value_enum, default_value_t)]
         slurm: Slurm,
@@ -135,9 +138,17 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Demo { slurm } => demo::run(&layout, slurm),
         Verb::Test {
             cluster,
+            smoke,
             slurm,
             filter,
-        } => test::run(&layout, slurm, cluster, filter.as_deref()),
+        } => {
+            let part = match (cluster, smoke) {
+                (true, _) => test::Part::Cluster,
+                (_, true) => test::Part::Smoke,
+                _ => test::Part::All,
+            };
+            test::run(&layout, slurm, part, filter.as_deref())
+        }
         Verb::Bench {
             runs,
             ranks,

@@ -1,5 +1,5 @@
 //! All tests: the checks, the unit and integration tests, a short run of the fuzz
-//! targets, the cluster tests.
+//! targets, the cluster tests, and a few of those with the other versions of Slurm.
 //!
 //! Takes down what it started, also after a failure, and closes with one line
 //! that counts the tests.
@@ -9,15 +9,20 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use crate::artifacts::cargo;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, UserImages};
+use crate::engine::Engine;
 use crate::job::{Job, require_root, say};
 use crate::layout::{Layout, Slurm};
-use crate::{check, fuzz, packages};
+use crate::{artifacts, check, engine, fuzz, packages};
 
 /// How long each fuzz target runs here, in seconds.
 const FUZZ_SECONDS: u32 = 5;
+
+/// The cluster tests that are made with every version of Slurm: a module of theirs.
+const SMOKE: &str = "smoke::";
 
 /// Tests counted over all of cargo's runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -27,17 +32,23 @@ struct Count {
     ignored: u32,
 }
 
+/// What is to be run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    /// Everything, and the machine is as it was afterwards.
+    All,
+    /// The cluster tests; a cluster that is up stays up.
+    Cluster,
+    /// A few of them, with each version of Slurm but the one that is named.
+    Smoke,
+}
+
 /// Runs what was asked for and prints the closing summary.
-pub(crate) fn run(
-    layout: &Layout,
-    slurm: Slurm,
-    only_cluster: bool,
-    filter: Option<&str>,
-) -> Result<()> {
+pub(crate) fn run(layout: &Layout, slurm: Slurm, part: Part, filter: Option<&str>) -> Result<()> {
     require_root()?;
     let start = Instant::now();
     let mut count = Count::default();
-    let outcome = stages(layout, slurm, only_cluster, filter, &mut count);
+    let outcome = stages(layout, slurm, part, filter, &mut count);
     println!();
     say(&format!(
         "{} after {} s",
@@ -58,11 +69,14 @@ pub(crate) fn run(
 fn stages(
     layout: &Layout,
     slurm: Slurm,
-    only_cluster: bool,
+    part: Part,
     filter: Option<&str>,
     count: &mut Count,
 ) -> Result<()> {
-    if !only_cluster {
+    if part == Part::Smoke {
+        return with_others(layout, slurm, count);
+    }
+    if part == Part::All {
         packages::ensure(layout, packages::BUILD)?;
         check::run(layout)?;
         say("unit and integration tests");
@@ -86,12 +100,68 @@ fn stages(
         }
     }
     let mut cluster = cluster::up(layout, slurm)?;
-    if !only_cluster {
+    if part == Part::All {
         // A full run leaves nothing behind, whatever it found.
         cluster.started = true;
     }
     say("cluster tests");
     let outcome = on_cluster(layout, &cluster, filter, count);
+    if outcome.is_err() {
+        cluster::logs(&cluster.engine);
+    }
+    let down = cluster::take_down(layout, &cluster);
+    outcome?;
+    down?;
+    // A filter names tests, and these have been made.
+    if part == Part::All && filter.is_none() {
+        with_others(layout, slurm, count)?;
+    }
+    Ok(())
+}
+
+/// A few tests with every other version of Slurm.
+fn with_others(layout: &Layout, slurm: Slurm, count: &mut Count) -> Result<()> {
+    for other in Slurm::value_variants() {
+        if *other != slurm {
+            smoke(layout, *other, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// A few tests with another version of Slurm, on a cluster of their own, with the
+/// users' images that are there.
+fn smoke(layout: &Layout, slurm: Slurm, count: &mut Count) -> Result<()> {
+    say(&format!(
+        "some cluster tests with Slurm {}",
+        slurm.version()
+    ));
+    packages::ensure(layout, packages::BUILD)?;
+    let engine = Engine::find_or_start(layout)?;
+    let outcome = smoke_on(layout, &engine, slurm, count);
+    if engine.started {
+        engine::stop(layout)?;
+    }
+    outcome
+}
+
+fn smoke_on(layout: &Layout, engine: &Engine, slurm: Slurm, count: &mut Count) -> Result<()> {
+    if cluster::is_up(engine) {
+        bail!(
+            "a cluster is up, of which these tests need the place; `cargo xtask cluster down` first"
+        );
+    }
+    cluster::make_image(layout, engine, slurm)?;
+    if !artifacts::compare_glibc(engine, slurm)? {
+        count.ignored += 1;
+        say(&format!(
+            "SKIPPED: Slurm {} cannot run what is built here; build on an older Debian to test it",
+            slurm.version()
+        ));
+        return Ok(());
+    }
+    let cluster = cluster::up_with(layout, slurm, UserImages::AsTheyAre)?;
+    let outcome = on_cluster(layout, &cluster, Some(SMOKE), count);
     if outcome.is_err() {
         cluster::logs(&cluster.engine);
     }

@@ -46,6 +46,7 @@ mod sharing;
 mod sif;
 mod signals;
 mod signatures;
+mod smoke;
 mod staging;
 mod stopping;
 mod terminal;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     };
     let modules = [
         leftovers::cases(),
+        smoke::cases(),
         ranks::cases(),
         entry::cases(),
         batch::cases(),
