@@ -3,7 +3,7 @@
 //!
 //! What a node keeps on purpose, and for how long, is no leftover: a lock file, an
 //! index of copies, marks, and directories for them. A container with a name is one:
-//! a test removes what it has made.
+//! a test removes what it has made. Nor is what slurmd writes when it ends.
 //!
 //! Two looks are compared. The kernel frees a loop device, and Slurm a node, a
 //! moment after the job's end: differences count only if they stay.
@@ -41,7 +41,7 @@ find /tmp /var/tmp /run /dev/shm /dev/mqueue /var/spool/slurmd -xdev -mindepth 1
     -not -path '/tmp/oarlock-tests-agent.*' -not -path '/tmp/ompi.*' \
     -not -path /run/oarlock -not -path /run/oarlock/loop.lock -not -path /run/oarlock/kept -not -path /run/oarlock/epilog \
     -not -path /run/oarlock/live -not -path /run/oarlock/jobs -not -path /run/oarlock/swept \
-    -not -path '/run/oarlock/index*' 2>/dev/null | sed 's/^/entry /'
+    -not -path '/run/oarlock/index*' -not -path '/var/spool/slurmd/cred_state*' 2>/dev/null | sed 's/^/entry /'
 find /var/lib/oarlock/containers -xdev -mindepth 3 -maxdepth 3 2>/dev/null | sed 's/^/entry /'
 find / /etc /home /root /opt /mnt /srv /var /var/lib -xdev -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/entry /'
 find /sys/fs/cgroup/*/slurm* -maxdepth 3 -name 'job_*' 2>/dev/null | sed 's/^/cgroup /'

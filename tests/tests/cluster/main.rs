@@ -10,6 +10,7 @@ mod broken_images;
 mod broken_nodes;
 mod command_line;
 mod confinement;
+mod contain_spank;
 mod entry;
 mod entry_point;
 mod environment;
@@ -21,6 +22,7 @@ mod hostile_profiles;
 mod hostile_roots;
 mod interactive;
 mod job_shapes;
+mod job_container;
 mod leftovers;
 mod mount_flags;
 mod mounts;
@@ -102,6 +104,8 @@ fn main() -> ExitCode {
         broken_images::cases(),
         broken_nodes::cases(),
         plugstack::cases(),
+        contain_spank::cases(),
+        job_container::cases(),
         users::cases(),
         mpi::cases(),
         namespaces::cases(),

@@ -1,7 +1,7 @@
 //! MPI: one world of all ranks, never as many singletons.
 
 use cluster_tests::images::{DEMO, DEMO_FUSE, MPICH, MPICH_FUSE};
-use cluster_tests::{Case, Cluster, cases};
+use cluster_tests::{Case, Cluster, cases, skip};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
@@ -13,8 +13,17 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
+/// Debian builds Slurm 26.05 without PMIx.
+fn needs(cluster: &Cluster, mpi: &str) {
+    let list = cluster.alice("srun --mpi=list 2>&1").stdout;
+    if !list.split_whitespace().any(|word| word == mpi) {
+        skip(&format!("this Slurm has no --mpi={mpi}"));
+    }
+}
+
 /// Runs the program and checks that all four are one world, two on each node.
 fn across(cluster: &Cluster, image: &str, mpi: &str) {
+    needs(cluster, mpi);
     cluster
         .alice(&format!(
             "srun -N2 -n4 --ntasks-per-node=2 --mpi={mpi} --container-image={image} mpi-hello"
@@ -29,6 +38,7 @@ fn across(cluster: &Cluster, image: &str, mpi: &str) {
 }
 
 fn on_one_node(cluster: &Cluster, image: &str, mpi: &str) {
+    needs(cluster, mpi);
     cluster
         .alice(&format!(
             "srun -w node2 -n4 --mpi={mpi} --container-image={image} mpi-hello"
@@ -57,6 +67,7 @@ fn mpich_by_pmi2_on_one_node(cluster: &Cluster) {
 
 /// The script is uncontained, its MPI step is not.
 fn a_world_in_a_batch_job(cluster: &Cluster) {
+    needs(cluster, "pmix");
     cluster
         .alice(&format!(
             "job=$(sbatch --parsable -N2 --ntasks-per-node=2 -o ~/out --wrap \

@@ -225,6 +225,7 @@ fn it_ends_with_its_ranks_where_slurmstepd_was_killed(cluster: &Cluster) {
 /// `contain_spank` calls `task_exit` in a process that shares slurmstepd's memory and
 /// not its descriptors.
 fn it_ends_where_hooks_are_contained(cluster: &Cluster) {
+    cluster.needs_slurm((24, 5), "contain_spank");
     let conf = "/etc/slurm/slurm.conf";
     let up = "slurm-node restart; for try in $(seq 100); do [ \"$(sinfo -h -n node1 -o %T)\" = idle ] && exit 0; sleep 0.1; done; exit 1";
     let _restore = cluster.change(

@@ -1,0 +1,121 @@
+//! `job_container/tmpfs`, which is `namespace/tmpfs` from Slurm 25.11 on: each job has
+//! a /tmp and a /dev/shm of its own, and so has the container.
+
+use cluster_tests::cluster::IDLE;
+use cluster_tests::images::{TINY, TINY_FUSE};
+use cluster_tests::{Case, Cluster, Restore, cases, skip};
+
+pub(crate) fn cases() -> Vec<Case> {
+    cases![
+        the_container_has_the_jobs_own_directories,
+        an_image_in_the_jobs_own_directory,
+    ]
+}
+
+/// Whether a job runs on node1; what it said if not.
+const TRIAL: &str = "timeout -k 1 20 srun -Q -w node1 sh -c 'grep -c \" /tmp \" /proc/self/mountinfo' 2>&1 </dev/null";
+
+/// Slurm with a /tmp for each job; put back when the result goes.
+///
+/// Slurm keeps a job's namespace by a bind mount of /proc/PID/ns/mnt. Linux 6.18
+/// refuses that where the new namespace has the lower number of the two, and hands
+/// out numbers for each CPU: whether a job starts depends on where slurmd and
+/// slurmstepd run. So slurmd is started on one CPU after the other, and again, and
+/// only where no job starts on any is the test skipped.
+fn private_directories(cluster: &Cluster) -> Vec<Restore<'_>> {
+    let line = if cluster.slurm() < (25, 11) {
+        "JobContainerType=job_container/tmpfs"
+    } else {
+        "NamespaceType=namespace/tmpfs"
+    };
+    // The base has to be private: what is mounted below would be everybody's.
+    let directory = cluster.change(
+        "node1",
+        "mkdir -p /var/jobs && mount -t tmpfs jobs /var/jobs && mount --make-private /var/jobs\n\
+         printf 'AutoBasePath=true\\nBasePath=/var/jobs\\nDirs=/tmp,/dev/shm\\n' >/etc/slurm/job_container.conf",
+        "rm -f /etc/slurm/job_container.conf; for try in $(seq 50); do umount -R /var/jobs && break; sleep 0.1; done; rmdir /var/jobs",
+    );
+    let mut all: Vec<Restore<'_>> = cluster
+        .reconfigured(&format!("printf '{line}\\nPrologFlags=Contain\\n' >>$conf"))
+        .into_iter()
+        .collect();
+    all.push(directory);
+    let mut said = String::new();
+    for attempt in 0..6 {
+        let cpu = attempt % 2;
+        cluster.root(
+            "node1",
+            &format!(
+                "slurm-node stop; for n in $(seq {attempt}); do unshare -m true; done\n\
+                 taskset -c {cpu} slurm-node start || slurm-node start; {IDLE}"
+            ),
+        );
+        let trial = cluster.alice(TRIAL);
+        if trial.code == 0 && trial.stdout.trim() == "1" {
+            return all;
+        }
+        said = trial.to_string();
+        cluster.alice("scancel -u alice; sleep 0.5");
+    }
+    drop(all);
+    skip(&format!(
+        "no job starts on node1 with {line}, whichever CPU slurmd is on: this kernel refuses the bind mounts of namespaces: {said}"
+    ))
+}
+
+/// A file that a job makes is there for its other steps, with a container and
+/// without, and nowhere else.
+fn the_container_has_the_jobs_own_directories(cluster: &Cluster) {
+    let _private = private_directories(cluster);
+    let _others = cluster.change(
+        "node1",
+        "touch /tmp/the-nodes /dev/shm/the-nodes",
+        "rm -f /tmp/the-nodes /dev/shm/the-nodes",
+    );
+    for image in [TINY, TINY_FUSE] {
+        cluster
+            .alice(&format!(
+                "salloc -Q -w node1 -n2 bash -c 'srun -n1 sh -c \"echo step 0 >/tmp/mine; echo shared memory >/dev/shm/mine\"\n\
+                 srun -n2 --container-image={image} sh -c \"cat /etc/oarlock-image /tmp/mine /dev/shm/mine; echo rank \\$SLURM_PROCID >/tmp/of-\\$SLURM_PROCID; ls /tmp/the-nodes /dev/shm/the-nodes 2>/dev/null; true\"\n\
+                 srun -n1 sh -c \"cat /tmp/of-*; ls /tmp /dev/shm\"'"
+            ))
+            .succeeds()
+            .lines([
+                "tiny", "step 0", "shared memory", "tiny", "step 0", "shared memory", "rank 0",
+                "rank 1", "/dev/shm:", "mine", "", "/tmp:", "mine", "of-0", "of-1",
+            ]);
+    }
+    cluster
+        .root("node1", "ls /tmp/mine /dev/shm/mine /tmp/of-0 2>/dev/null; grep -c /run/oarlock/kept/ /proc/self/mountinfo")
+        .stdout_and_code("0\n", 1);
+    // Two ranks, and a batch script that is contained.
+    cluster
+        .alice(&format!(
+            "job=$(sbatch --parsable -w node1 -o ~/out --container-image={TINY} --wrap 'echo batch >/tmp/mine; cat /tmp/mine /etc/oarlock-image; ls /tmp/the-nodes'); finish $job; cat ~/out; rm ~/out; ended $job"
+        ))
+        .says("batch\ntiny\nls: cannot access '/tmp/the-nodes': No such file or directory\nFAILED 2:0\n");
+}
+
+/// The image lies where only the job sees it, and where the node has another file of
+/// the same name.
+fn an_image_in_the_jobs_own_directory(cluster: &Cluster) {
+    let _private = private_directories(cluster);
+    let _other = cluster.change(
+        "node1",
+        "echo no image >/tmp/app.sif; chmod 644 /tmp/app.sif",
+        "rm -f /tmp/app.sif",
+    );
+    let run = |image: &str| format!("srun --container-image={image} cat /etc/oarlock-image");
+    cluster
+        .alice(&format!(
+            "salloc -Q -w node1 -n2 bash -c 'srun -n1 cp {TINY} /tmp/app.sif; cd /tmp; {}; {}; srun -n1 sh -c \"test -e /tmp/app.sif\"'",
+            run("/tmp/app.sif"),
+            run("./app.sif").replace("srun ", "srun --chdir=/tmp "),
+        ))
+        .succeeds()
+        .lines(["tiny"; 4]);
+    // Gone with the job; then the node's own file is what there is.
+    let output = cluster.alice("srun -w node1 --container-image=/tmp/app.sif echo ran");
+    assert_eq!(output.code, 1, "{output}");
+    output.tells(["oarlock: node1: image /tmp/app.sif: *"]);
+}
