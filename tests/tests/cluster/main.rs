@@ -29,6 +29,7 @@ mod mounts;
 mod mpi;
 mod namespaces;
 mod names;
+mod node_failure;
 mod options;
 mod named;
 mod overlays;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         broken_images::cases(),
         broken_nodes::cases(),
         plugstack::cases(),
+        node_failure::cases(),
         contain_spank::cases(),
         job_container::cases(),
         users::cases(),
