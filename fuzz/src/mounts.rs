@@ -11,7 +11,8 @@ use runtime_core::path::HostPath;
 use runtime_core::plan::NodeFacts;
 use runtime_core::plan::mounts::{self, Need};
 use runtime_core::request::{
-    Access, Create, Identity, ImageName, MountSource, Options, Propagation, Request, Scope, UserMount,
+    Access, Create, Identity, ImageName, MountSource, Options, Propagation, Request, Scope,
+    UserMount,
 };
 
 /// Parses the list and holds it and its plan to what they promise.
@@ -111,7 +112,11 @@ fn check_plan(list: Vec<UserMount>, facts: &NodeFacts) {
             continue;
         }
         let last = plan.iter().rfind(|m| m.target == wanted.target);
-        assert!(last.is_some(), "{}: asked for and not planned", wanted.target);
+        assert!(
+            last.is_some(),
+            "{}: asked for and not planned",
+            wanted.target
+        );
         assert!(plan.iter().any(|m| m.need == Need::Asked
             && m.target == wanted.target
             && m.attributes.noexec == wanted.noexec

@@ -452,7 +452,11 @@ mod tests {
                 vec!["A=user", "OARLOCKENV_A=user"],
             ),
             (vec!["B=job"], vec![], vec!["B=job"]),
-            (vec!["CHOSEN=job"], vec![("CHOSEN", "image")], vec!["CHOSEN=job"]),
+            (
+                vec!["CHOSEN=job"],
+                vec![("CHOSEN", "image")],
+                vec!["CHOSEN=job"],
+            ),
             (vec![], vec![("CHOSEN", "image")], vec!["CHOSEN=image"]),
             (vec!["LC_TIME=de_DE"], vec![], vec!["LC_TIME=de_DE"]),
             (

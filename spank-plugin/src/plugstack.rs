@@ -67,11 +67,14 @@ impl Plugstack {
         let bytes = argument.as_bytes();
         let wrong = |problem: &str| {
             let argument = argument.to_string_lossy();
-            Failure(format!("plugstack.conf: argument \"{argument}\": {problem}"))
+            Failure(format!(
+                "plugstack.conf: argument \"{argument}\": {problem}"
+            ))
         };
         let value = |name: &[u8]| bytes.strip_prefix(name).map(OsStr::from_bytes);
         let switch = |name: &'static str, value: &OsStr| {
-            parse_switch(name, value).map_err(|_| wrong("write 1, true, yes or y, or 0, false, no or n"))
+            parse_switch(name, value)
+                .map_err(|_| wrong("write 1, true, yes or y, or 0, false, no or n"))
         };
         if let Some(path) = value(b"prepare=") {
             self.prepare = PathBuf::from(path);
@@ -128,7 +131,10 @@ mod tests {
     #[test]
     fn what_is_unknown_is_an_error_that_names_the_known() {
         for (argument, part) in [
-            ("scope=job", "unknown argument \"scope=job\"; known are prepare=PATH"),
+            (
+                "scope=job",
+                "unknown argument \"scope=job\"; known are prepare=PATH",
+            ),
             ("container_scope=node", "write global or job"),
             ("sbatch_support=maybe", "write 1, true"),
         ] {

@@ -85,7 +85,9 @@ pub(crate) fn take_guard(spank: Spank) -> Result<(), Failure> {
     state.asked = true;
     for (number, known) in (0..).zip(&KNOWN) {
         let names = handed_on(known);
-        let mut values = names.iter().filter_map(|n| variable(&environment, OsStr::new(n)));
+        let mut values = names
+            .iter()
+            .filter_map(|n| variable(&environment, OsStr::new(n)));
         if let Some(value) = values.next() {
             let value = OsStr::from_bytes(value);
             let taken = state.given.take(number, value, Side::Node);

@@ -17,8 +17,8 @@ use runtime_core::way::Way;
 use crate::failure::{self, Failure};
 use crate::ffi::{self, Spank};
 use crate::frameworks;
-use crate::lacking;
 use crate::hooks::TASK_FAILED;
+use crate::lacking;
 use crate::prologs;
 use crate::state::{HANDOFF, state};
 use crate::step;
@@ -201,9 +201,7 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
             });
         }
         Some(Answer::Explained) => return Ok(Entered::Nothing),
-        Some(
-            Answer::Server(_) | Answer::Notice(_) | Answer::Line(_) | Answer::Saved(..),
-        )
+        Some(Answer::Server(_) | Answer::Notice(_) | Answer::Line(_) | Answer::Saved(..))
         | None => {
             return Err(Failure(
                 "oarlock-prepare ended without an answer; see the node's journal".to_owned(),
@@ -294,7 +292,10 @@ impl Given {
         spank
             .prepend(&[program.as_os_str(), OsStr::new(&argument)])
             .map_err(|refused| Failure::new("starting oarlock-enter", refused.0))?;
-        for fd in namespaces.into_iter().chain([ticket.as_fd(), order.as_fd()]) {
+        for fd in namespaces
+            .into_iter()
+            .chain([ticket.as_fd(), order.as_fd()])
+        {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
                 .map_err(|e| failed(e.into()))?;
         }

@@ -150,7 +150,11 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     // A home that is not to be shown does not come as the working directory either.
     let is_hidden = |cwd: &HostPath| {
-        !with_home && facts.home.as_ref().is_some_and(|home| home.below(cwd).is_some())
+        !with_home
+            && facts
+                .home
+                .as_ref()
+                .is_some_and(|home| home.below(cwd).is_some())
     };
     let cwd = facts.cwd.as_ref();
     if let Some(cwd) = cwd.filter(|cwd| is_the_jobs_own(cwd) && !is_hidden(cwd)) {

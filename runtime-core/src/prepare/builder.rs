@@ -181,7 +181,10 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
     if let Some(namespace) = work.join {
         let access = FileAccess::As(work.request.identity.clone());
         let kind = Kind::Mount;
-        let namespace = Namespace { kind, fd: namespace };
+        let namespace = Namespace {
+            kind,
+            fd: namespace,
+        };
         return rootfs::join(namespace, &work.known, work.request, work.config, &access);
     }
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;

@@ -167,9 +167,7 @@ pub(super) struct Built {
 /// Refuses what is understood and not built yet: to go on without it would be
 /// another container than the one that was asked for.
 pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
-    let asked = [
-        (!options.overlays.is_empty(), "--container-overlay"),
-    ];
+    let asked = [(!options.overlays.is_empty(), "--container-overlay")];
     match asked.into_iter().find(|(is_asked, _)| *is_asked) {
         Some((_, option)) => Err(Failure::NotYet(option)),
         None => Ok(()),

@@ -102,7 +102,8 @@ impl NamedContainer {
             .to_str()
             .ok_or_else(|| RequestError::ContainerName(lossy(text)))?;
         let (name, how) = whole.split_once(':').unwrap_or((whole, ""));
-        let is_fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+' | b'@');
+        let is_fine =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+' | b'@');
         if name.is_empty()
             || name.len() > MAX_NAME
             || name.starts_with(['.', '-'])
@@ -214,9 +215,8 @@ pub fn parse_variables(text: &OsStr) -> Result<Vec<OsString>, RequestError> {
     text.as_bytes()
         .split(|b| *b == b',')
         .map(|name| {
-            let is_name = !name.is_empty()
-                && !name.contains(&b'=')
-                && !name.iter().any(u8::is_ascii_control);
+            let is_name =
+                !name.is_empty() && !name.contains(&b'=') && !name.iter().any(u8::is_ascii_control);
             let name = OsStr::from_bytes(name);
             if is_name {
                 Ok(name.to_owned())
@@ -331,7 +331,9 @@ mod tests {
             let parsed = NamedContainer::parse(os(text)).unwrap();
             assert_eq!((parsed.name.as_str(), parsed.how), (name, how));
         }
-        for wrong in ["", ":", ".", "..", "a/b", ".a", "-a", "a b", "a\n", "a:run", "ä"] {
+        for wrong in [
+            "", ":", ".", "..", "a/b", ".a", "-a", "a b", "a\n", "a:run", "ä",
+        ] {
             assert!(NamedContainer::parse(os(wrong)).is_err(), "{wrong}");
         }
         assert!(NamedContainer::parse(os(&"a".repeat(201))).is_err());

@@ -16,11 +16,11 @@ pub mod ipc;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;
+pub mod namespace;
 pub mod namespaces;
 #[cfg(feature = "construct")]
 pub mod network;
 pub mod pretend;
-pub mod namespace;
 pub mod process;
 #[cfg(feature = "construct")]
 pub mod sandbox;

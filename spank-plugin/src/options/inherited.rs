@@ -241,8 +241,14 @@ mod tests {
     #[test]
     fn what_sbatch_was_told_before_variables() {
         let seen = gathered(&[
-            ("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image", "/s.sif"),
-            ("SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_readonly", "(null)"),
+            (
+                "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_image",
+                "/s.sif",
+            ),
+            (
+                "SLURM_SPANK__SLURM_SPANK_OPTION_oarlock_container_readonly",
+                "(null)",
+            ),
             ("_SLURM_SPANK_OPTION_oarlock_container_readonly", ""),
             ("OARLOCK_CONTAINER_IMAGE", "/o.sif"),
             ("OARLOCK_CONTAINER_WRITABLE", "1"),

@@ -130,7 +130,12 @@ pub(crate) struct Known {
     pub(crate) sets: Sets,
 }
 
-const fn value(key: Key, name: &'static CStr, argument: &'static CStr, usage: &'static CStr) -> Known {
+const fn value(
+    key: Key,
+    name: &'static CStr,
+    argument: &'static CStr,
+    usage: &'static CStr,
+) -> Known {
     Known {
         text: OptionText {
             name,

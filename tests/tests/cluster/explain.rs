@@ -72,7 +72,10 @@ fn a_batch_job_is_explained_in_its_output(cluster: &Cluster) {
              cat ~/out; rm ~/out; ended $job"
         ))
         .succeeds();
-    assert!(output.stdout.contains("node1: the kernel mounts it\n"), "{output}");
+    assert!(
+        output.stdout.contains("node1: the kernel mounts it\n"),
+        "{output}"
+    );
     assert!(output.stdout.ends_with("COMPLETED 0:0\n"), "{output}");
     assert!(!output.stdout.contains("it was run"), "{output}");
 }
@@ -84,16 +87,26 @@ fn details_are_shown_where_asked(cluster: &Cluster) {
         ))
         .succeeds();
     assert_eq!(output.stdout, "ran\nran\n", "{output}");
-    for part in ["debug: trust, method: Kernel", "debug: mount left out", "debug: container ready"] {
+    for part in [
+        "debug: trust, method: Kernel",
+        "debug: mount left out",
+        "debug: container ready",
+    ] {
         let line = format!("oarlock: node1: {part}");
-        let seen = output.stderr.lines().filter(|l| l.starts_with(&line)).count();
+        let seen = output
+            .stderr
+            .lines()
+            .filter(|l| l.starts_with(&line))
+            .count();
         assert_eq!(seen, 1, "{part}: {output}");
     }
 }
 
 fn no_details_without_asking(cluster: &Cluster) {
     let output = cluster
-        .alice(&format!("srun -w node1 -n2 --container-image={TINY} sh -c 'echo ran'"))
+        .alice(&format!(
+            "srun -w node1 -n2 --container-image={TINY} sh -c 'echo ran'"
+        ))
         .succeeds();
     assert_eq!(output.stderr, "", "{output}");
 }

@@ -36,7 +36,10 @@ fn its_size_and_mode(cluster: &Cluster) {
          'stat -c %a /scratch; cat /bin/bash >/scratch/bash; chmod +x /scratch/bash; stat -c %s /scratch/bash; /scratch/bash -c true'"
     ));
     assert_eq!(output.stdout, "700\n1048576\n", "{output}");
-    assert!(output.stderr.contains("No space left on device"), "{output}");
+    assert!(
+        output.stderr.contains("No space left on device"),
+        "{output}"
+    );
     assert!(output.stderr.contains("Permission denied"), "{output}");
 }
 

@@ -66,7 +66,9 @@ fn a_wrong_variable_is_named(cluster: &Cluster) {
             "oarlock: PYXIS_CONTAINER_SAVE: --container-save=./: give the name of a file, as in --container-save=./new.sif",
         ),
     ] {
-        let output = cluster.alice(&format!("{variable} srun --container-image={TINY} echo ran"));
+        let output = cluster.alice(&format!(
+            "{variable} srun --container-image={TINY} echo ran"
+        ));
         assert_ne!(output.code, 0, "{output}");
         assert_eq!(output.stdout, "", "{output}");
         output.tells([message.to_owned()]);
@@ -189,7 +191,8 @@ fn an_unknown_argument_value(cluster: &Cluster) {
     let output = cluster.alice("srun echo ran");
     assert_eq!(output.stdout, "", "{output}");
     output.tells([
-        "oarlock: plugstack.conf: argument \"container_scope=node\": write global or job".to_owned(),
+        "oarlock: plugstack.conf: argument \"container_scope=node\": write global or job"
+            .to_owned(),
     ]);
 }
 
