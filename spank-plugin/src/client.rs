@@ -2,7 +2,7 @@
 //! together, that no other plugin took them, and see to it that a node without the
 //! plugin runs nothing.
 //!
-//! Opens nothing that a user names; what it says is a help, for nodes check again.
+//! Has the rights of the user alone; what it says is a help, for nodes check again.
 
 use std::os::unix::ffi::OsStrExt;
 

@@ -55,7 +55,7 @@ fn is_well(cluster: &Cluster) {
     cluster
         .root(
             "node1",
-            "for try in $(seq 50); do pgrep -x squashfuse_ll >/dev/null || break; sleep 0.1; done\n\
+            "for try in $(seq 150); do pgrep -x squashfuse_ll >/dev/null || grep -q /run/oarlock/kept/ /proc/self/mountinfo || break; sleep 0.1; done\n\
              pgrep -x squashfuse_ll; pgrep -x oarlock-prepare; grep /run/oarlock/kept/ /proc/self/mountinfo; ls -A /run/oarlock/kept 2>/dev/null; true",
         )
         .succeeds()
