@@ -25,9 +25,9 @@ const SHELLS: [(&str, &str); 6] = [
 
 /// Waits until node1 takes jobs, and puts it back to work where it was drained.
 pub const IDLE: &str = "for try in $(seq 600); do\n\
-    state=$(sinfo -h -n node1 -o %T); [ \"$state\" = idle ] && break\n\
+    state=$(sinfo -h -p main -n node1 -o %T); [ \"$state\" = idle ] && break\n\
     case $state in drain*|down*) scontrol update nodename=node1 state=resume 2>/dev/null;; esac; sleep 0.1\n\
-    done; [ \"$(sinfo -h -n node1 -o %T)\" = idle ]";
+    done; [ \"$(sinfo -h -p main -n node1 -o %T)\" = idle ]";
 
 /// A cluster that is up.
 #[derive(Debug)]

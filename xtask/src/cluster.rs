@@ -136,7 +136,7 @@ pub(crate) fn wait_idle(engine: &Engine) -> Result<()> {
                 "ctld",
                 "root",
                 "ask Slurm for its nodes",
-                ["sinfo", "-h", "-N", "-o", "%N %T"],
+                ["sinfo", "-h", "-N", "-p", "main", "-o", "%N %T"],
             )
             .capture();
         match states {
