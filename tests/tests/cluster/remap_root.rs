@@ -197,9 +197,9 @@ fn without_subordinate_ids_a_change_is_pretended(cluster: &Cluster) {
                   python3 -c \"import os; os.setgid(8); os.setuid(33); print(os.getuid(), os.getgid())\"; \
                   mknod pipe p && stat -c %F pipe; mknod disk b 7 0 && ls disk 2>&1; rm pipe; cat /etc/shadow | head -c4; echo; whoami'"
             ))
-            .says(&format!(
+            .says(
                 " 0 1000 1\n0:0\n0 0\nfifo\nls: cannot access 'disk': No such file or directory\nroot\nroot\n"
-            ));
+            );
     }
 }
 
