@@ -4,6 +4,7 @@
 
 mod build;
 mod config;
+mod container;
 mod exec;
 mod gc;
 mod inspect;
@@ -36,6 +37,7 @@ enum Verb {
     Verify(verify::VerifyArgs),
     Profile(profile::ProfileArgs),
     Config(config::ConfigArgs),
+    Container(container::ContainerArgs),
     Gc(gc::GcArgs),
 }
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Sign(args) => sign::run(&args).map_err(|e| e.to_string()),
         Verb::Verify(args) => verify::run(&args).map_err(|e| e.to_string()),
         Verb::Profile(args) => profile::run(&args).map_err(|e| e.to_string()),
+        Verb::Container(args) => container::run(&args).map_err(|e| e.to_string()),
         Verb::Config(args) => config::run(&args).map_err(|e| e.to_string()),
         Verb::Gc(args) => gc::run(&args).map_err(|e| e.to_string()),
     };

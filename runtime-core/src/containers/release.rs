@@ -34,6 +34,18 @@ pub fn note(job: u32, key: &Key, directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Notes that the container is to be removed at the job's end.
+///
+/// # Errors
+/// What the kernel said.
+pub fn note_removal(job: u32, key: &Key) -> io::Result<()> {
+    std::fs::write(links(job).join(removal(key)), b"")
+}
+
+fn removal(key: &Key) -> String {
+    format!(".remove-{key}")
+}
+
 /// Takes away what the job's containers were; the mounts of those that stay go where
 /// no process has them.
 ///
@@ -47,11 +59,17 @@ pub fn job(job: u32) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let mut outcome = Ok(());
-    for entry in entries.flatten() {
+    let (marks, entries): (Vec<_>, Vec<_>) = entries
+        .flatten()
+        .partition(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."));
+    for entry in entries {
         let done = release_one(job, &entry.path());
         if let Err(error) = done.and_then(|()| std::fs::remove_file(entry.path())) {
             outcome = Err(error);
         }
+    }
+    for mark in marks {
+        let _ = std::fs::remove_file(mark.path());
     }
     let _ = std::fs::remove_dir(&links);
     outcome
@@ -68,8 +86,13 @@ fn release_one(job: u32, link: &Path) -> io::Result<()> {
         unmount(&key)?;
         return remove(&directory);
     }
-    if is_mounted_by(key.uid, &key)?.is_none() {
-        unmount(&key)?;
+    // Another job's step may be in it.
+    if is_mounted_by(key.uid, &key)?.is_some() {
+        return Ok(());
+    }
+    unmount(&key)?;
+    if links(job).join(removal(&key)).exists() {
+        remove(&directory)?;
     }
     Ok(())
 }

@@ -52,6 +52,8 @@ pub fn decide(how: NameUse, state: State) -> Result<Way, Refusal> {
         Err(Refusal::Missing)
     };
     match (how, state.exists, state.runs) {
+        (NameUse::Remove, true, _) => Ok(Way::Files),
+        (NameUse::Remove, false, _) => Err(Refusal::Missing),
         (NameUse::Create, true, _) => Err(Refusal::Exists),
         (NameUse::Exec, true, true) => Ok(Way::Join),
         (NameUse::Exec, ..) => Err(Refusal::NotRunning),
@@ -64,7 +66,7 @@ pub fn decide(how: NameUse, state: State) -> Result<Way, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use NameUse::{Auto, Create, Exec, NoExec};
+    use NameUse::{Auto, Create, Exec, NoExec, Remove};
 
     #[test]
     fn a_name_in_every_state() {
@@ -98,6 +100,9 @@ mod tests {
             (NoExec, image, Ok(Way::Create)),
             (NoExec, there, Ok(Way::Files)),
             (NoExec, runs, Ok(Way::Files)),
+            (Remove, image, Err(Refusal::Missing)),
+            (Remove, there, Ok(Way::Files)),
+            (Remove, runs, Ok(Way::Files)),
         ] {
             assert_eq!(decide(how, state), expected, "{how:?} {state:?}");
         }

@@ -16,7 +16,7 @@ use crate::containers::store::{self, Record, State};
 use crate::containers::{Key, live, release};
 use crate::image::source::Source;
 use crate::plan::containers::{self as plan, Refusal, Way};
-use crate::request::{NamedContainer, Request, Scope};
+use crate::request::{NameUse, NamedContainer, Request, Scope};
 use crate::sys;
 
 /// Another step of the user's, on this node, may be making a container just now.
@@ -182,6 +182,10 @@ impl Named {
         };
         if request.job != 0 {
             release::note(request.job, &held.named.key, &held.named.directory)
+                .and_then(|()| match held.named.wanted.how {
+                    NameUse::Remove => release::note_removal(request.job, &held.named.key),
+                    _ => Ok(()),
+                })
                 .map_err(held.named.step("noting it for the job's end"))?;
         }
         Ok(held)

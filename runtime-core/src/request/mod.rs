@@ -60,7 +60,7 @@ pub enum RequestError {
     )]
     ContainerName(String),
     /// What follows the colon of `--container-name`.
-    #[error("--container-name: \"{0}\" is none of auto, create, exec and no_exec")]
+    #[error("--container-name: \"{0}\" is none of auto, create, exec, no_exec and remove")]
     NameUse(String),
     /// `--container-save` names what can only be a directory.
     #[error("--container-save={0}: give the name of a file, as in --container-save=./new.sif")]

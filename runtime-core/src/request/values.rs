@@ -81,6 +81,8 @@ pub enum NameUse {
     Exec,
     /// Uses its files in namespaces of the step's own; it must exist.
     NoExec,
+    /// The same, and it is removed at the job's end.
+    Remove,
 }
 
 /// `--container-name`.
@@ -116,6 +118,7 @@ impl NamedContainer {
             "create" => NameUse::Create,
             "exec" => NameUse::Exec,
             "no_exec" => NameUse::NoExec,
+            "remove" => NameUse::Remove,
             other => return Err(RequestError::NameUse(other.to_owned())),
         };
         Ok(Self {

@@ -180,7 +180,7 @@ pub(crate) static KNOWN: [Known; 23] = [
     value(
         Key::Name,
         c"container-name",
-        c"NAME[:auto|create|exec|no_exec]",
+        c"NAME[:auto|create|exec|no_exec|remove]",
         c"[oarlock] keep the container's files under this name on each node, or use those that are there",
     ),
     value(

@@ -22,6 +22,8 @@ pub(crate) fn cases() -> Vec<Case> {
         slurmd_may_be_restarted_under_it,
         nothing_of_it_can_be_reached_from_outside,
         changes_without_a_name_can_be_on_the_disk,
+        a_user_removes_his_container_by_a_step,
+        root_lists_and_removes_containers,
     ]
 }
 
@@ -344,4 +346,75 @@ fn changes_without_a_name_can_be_on_the_disk(cluster: &Cluster) {
         ))
         .stdout_and_code("2\n2\n", 0);
     // The harness looks whether the directories are gone.
+}
+
+fn a_user_removes_his_container_by_a_step(cluster: &Cluster) {
+    cluster.images();
+    let _clean = clean(cluster, "node1");
+    let missing = "oarlock: node1: container a: it does not exist on this node; name the image to make it of, with --container-image";
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-name=a --container-image={TINY} true"
+        ))
+        .succeeds();
+    cluster
+        .bob("srun -w node1 --container-name=a:remove true")
+        .is_refused([missing]);
+    cluster
+        .alice("srun -w node1 --container-name=a:remove cat /etc/oarlock-image")
+        .stdout_and_code("tiny\n", 0);
+    // The epilog may still be at it.
+    cluster
+        .root(
+            "node1",
+            &format!("for i in $(seq 50); do [ -e {BASE}/1000/global/a ] || break; sleep 0.1; done; ls {BASE}/1000/global 2>/dev/null; true"),
+        )
+        .says("");
+    cluster
+        .alice("srun -w node1 --container-name=a true")
+        .is_refused([missing]);
+}
+
+fn root_lists_and_removes_containers(cluster: &Cluster) {
+    cluster.images();
+    let _clean = clean(cluster, "node1");
+    cluster
+        .alice(&beside(
+            TINY,
+            "echo; srun -w node1 -n1 --container-name=idle --container-image=/opt/images/tests/tiny.sqsh true",
+        ))
+        .stdout_and_code("\nfirst\n", 0);
+    cluster
+        .root("node1", "oarlock container list --user alice")
+        .lines([
+            format!("1000\tglobal\tr\tidle\t{TINY}"),
+            "1000\tglobal\tidle\tidle\t/opt/images/tests/tiny.sqsh".to_owned(),
+        ]);
+    cluster
+        .root("node1", "oarlock container list --user bob")
+        .says("");
+    for user in ["alice", "bob"] {
+        cluster
+            .on("login", user, "oarlock container rm --user alice r")
+            .is_refused([
+                "oarlock: container: only root can see them on the node; as a user: srun -w NODE --container-name=NAME:remove true, or with --container-save=FILE",
+            ]);
+    }
+    cluster
+        .root("node1", "oarlock container rm --user bob r")
+        .is_refused(["oarlock: container r: not on this node; try: oarlock container list"]);
+    cluster
+        .alice(&format!(
+            "rm -f ~/is-in ~/go-on; (srun -w node1 --container-name=r sh -c 'echo in >/home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done' >/dev/null 2>&1 &); wait_for ~/is-in"
+        ))
+        .succeeds();
+    cluster
+        .root("node1", "oarlock container rm --user 1000 r")
+        .is_refused(["oarlock: container r: a step runs in it; wait for its end, or cancel it"]);
+    cluster
+        .alice("touch ~/go-on; sleep 1; squeue -h -u alice; rm -f ~/is-in ~/go-on")
+        .succeeds();
+    cluster
+        .root("node1", "oarlock container rm --user alice r && oarlock container rm --user alice idle && oarlock container list")
+        .stdout_and_code("", 0);
 }
