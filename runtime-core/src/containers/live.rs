@@ -21,8 +21,7 @@ pub fn namespace(key: &Key) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
             continue;
         };
-        let is_users = rustix::fs::stat(entry.path()).is_ok_and(|about| about.st_uid == key.uid);
-        if !is_users {
+        if !release::belongs_to(&entry.path(), key.uid) {
             continue;
         }
         let Ok(process) = sys::process::pidfd_of(pid) else {

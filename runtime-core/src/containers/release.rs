@@ -164,7 +164,7 @@ pub fn is_mounted_by(uid: u32, key: &Key) -> io::Result<Option<u32>> {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
             continue;
         };
-        let is_users = rustix::fs::stat(entry.path()).is_ok_and(|about| about.st_uid == uid);
+        let is_users = belongs_to(&entry.path(), uid);
         let namespace = rustix::fs::readlink(entry.path().join("ns/mnt"), Vec::new());
         let Ok(namespace) = namespace else { continue };
         if !is_users || !seen.insert(namespace) {
@@ -176,6 +176,22 @@ pub fn is_mounted_by(uid: u32, key: &Key) -> io::Result<Option<u32>> {
         }
     }
     Ok(None)
+}
+
+/// Whether the process behind a directory of /proc is the user's. Its own owner does
+/// not say so: it is root where the process is not dumpable, as a user can choose.
+#[must_use]
+pub fn belongs_to(process: &Path, uid: u32) -> bool {
+    let status = std::fs::read(process.join("status")).unwrap_or_default();
+    has_uid(&status, uid)
+}
+
+fn has_uid(status: &[u8], uid: u32) -> bool {
+    let uid = uid.to_string();
+    status
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"Uid:\t"))
+        .is_some_and(|ids| ids.split(|b| *b == b'\t').any(|id| id == uid.as_bytes()))
 }
 
 /// Whether a table of mounts, proc(5), has an overlay of this source, at this place.
@@ -224,6 +240,18 @@ mod tests {
         assert!(!has(TABLE, b"1000.global.a", Some(b"/x")));
         assert!(!has(TABLE, b"1000.global.b", None));
         assert!(!has(TABLE, b"1000.global", None));
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_ids() {
+        let status = b"Name:\tUid:\t7\nUid:\t0\t1000\t0\t0\nGid:\t5\t5\t5\t5\n";
+        assert!(has_uid(status, 1000));
+        assert!(has_uid(status, 0));
+        for other in [5, 7, 100] {
+            assert!(!has_uid(status, other), "{other}");
+        }
+        let me = rustix::process::getuid().as_raw();
+        assert!(belongs_to(Path::new("/proc/self"), me));
     }
 
     #[test]
