@@ -55,7 +55,7 @@ fn a_directory_is_written_as_its_permissions_say(cluster: &Cluster) {
     cluster
         .alice(
             "srun -w node1 --container-writable --container-image=/shared/guarded sh -c \
-             'cat /secret; echo x >/new && cat /new; echo x >>/etc/oarlock-image || cat /etc/oarlock-image' 2>&1",
+             'exec 2>&1; cat /secret; echo x >/new && cat /new; echo x >>/etc/oarlock-image || cat /etc/oarlock-image'",
         )
         .stdout_and_code(
             "cat: /secret: Permission denied\nx\n/bin/sh: line 1: /etc/oarlock-image: Permission denied\ntiny\n",
@@ -90,7 +90,7 @@ fn without_the_option_nothing_is_written(cluster: &Cluster) {
     for option in ["", "--container-readonly"] {
         cluster
             .alice(&format!(
-                "srun -w node1 {option} --container-image={TINY} sh -c 'echo x >/x; echo $?' 2>&1"
+                "srun -w node1 {option} --container-image={TINY} sh -c 'exec 2>&1; echo x >/x; echo $?'"
             ))
             .stdout_and_code("/bin/sh: line 1: /x: Read-only file system\n1\n", 0);
     }
