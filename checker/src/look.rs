@@ -3,7 +3,7 @@
 
 use std::fs::File;
 
-use runtime_core::image::layout::{self, FileLayout, FilesystemKind};
+use runtime_core::image::layout::{self, FileLayout, FilesystemKind, Role};
 use runtime_core::image::sif::Sif;
 use runtime_core::store::{Check, RULES};
 use sif_signature::{Keyring, verify};
@@ -14,7 +14,7 @@ const _: () = assert!(RULES == squashfs_check::VERSION);
 
 /// Looks at a copy. Never fails: what is wrong is the answer.
 pub(crate) fn look(copy: &File, keys: Result<&Keyring, &String>, validate: bool) -> Check {
-    let layout = match layout::read(copy) {
+    let layout = match layout::read(copy, Role::Image) {
         Ok((layout, _)) => layout,
         Err(error) => return nothing(&error.to_string()),
     };

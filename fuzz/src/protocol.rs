@@ -12,6 +12,8 @@ use runtime_core::prepare::protocol::{
     Answer, Start, Times, ToPrepare, container_message, failure_message, namespace_message,
     notice_message, server_message,
 };
+use runtime_core::sys::namespaces::{Kind, Namespace};
+use runtime_core::way::{Ids, Way};
 use runtime_core::sys::ipc::{MAX_MESSAGE, Message, Sender};
 
 /// Reads the bytes as a message of either side.
@@ -46,7 +48,7 @@ pub fn check(data: &[u8]) {
                 }
             }
         }
-        None => {}
+        Some(ToPrepare::Save) | None => {}
     }
     match Answer::read(message(bytes, descriptors, sender)) {
         Some(Answer::Container {
@@ -81,7 +83,7 @@ pub fn check(data: &[u8]) {
                 other => panic!("{other:?}"),
             }
         }
-        None => {}
+        Some(Answer::Line(_) | Answer::Explained | Answer::Saved(..)) | None => {}
     }
 }
 
@@ -109,15 +111,17 @@ pub fn seeds() -> Vec<Vec<u8>> {
         image: 1,
         build: 1000,
     };
+    let mounts = Namespace::own(Kind::Mount).expect("this process has one");
+    let way = Way::new(vec![mounts], Ids::Host, None);
     [
         (0b0101, namespace_message(Some(&path("/home/a")))),
         (0b1001, namespace_message(None)),
         (0b1000, start.encode()),
         (0b1000, Start::default().encode()),
-        (0b0110, container_message(3, times, None)),
+        (0b0110, container_message(3, times, &way, None)),
         (
             0b0110,
-            container_message(4, times, ContainerPath::new("/w").ok().as_ref()),
+            container_message(4, times, &way, ContainerPath::new("/w").ok().as_ref()),
         ),
         (0b0101, server_message()),
         (0b0100, notice_message(OsStr::new("copying the image"))),

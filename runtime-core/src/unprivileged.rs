@@ -18,6 +18,7 @@ use crate::apply::scripts::{self, From};
 use crate::apply::survey;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
+use crate::image::layout::Role;
 use crate::image::policy::{self, Denial};
 use crate::image::source::{self, Layout, SourceError};
 use crate::image::trust::{self, Method};
@@ -70,7 +71,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let image = alias.as_ref().unwrap_or_else(|| request.image());
     image.must_be_a_path()?;
     let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
-    let found = source::open(image, here.as_fd())?;
+    let found = source::open(image, Role::Image, here.as_fd())?;
     let opened = found.source;
     let owner = rustix::fs::fstat(&opened.fd).map_or(u32::MAX, |about| about.st_uid);
     policy::allows_file(&config.images, &opened.path, owner, &policy::uid_of).map_err(

@@ -28,7 +28,11 @@ pub(super) const IMAGE: Attributes = Attributes {
 
 /// An image's file systems, mounted nowhere yet.
 #[derive(Debug)]
-pub struct ImageMount(Way);
+pub struct ImageMount {
+    own: Way,
+    /// What the user lays over it, the lowest first.
+    over: Vec<Self>,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -122,7 +126,7 @@ impl ImageMount {
             .partitions()
             .map(|part| Self::fuse(source, *part, owner, config, access, calls))
             .collect::<Result<_, _>>()
-            .map(|layers| Self(Way::Layers(layers)))
+            .map(Self::layered)
     }
 
     fn kernel(
@@ -150,7 +154,21 @@ impl ImageMount {
                 Ok(Layer::Kernel(shared))
             })
             .collect::<Result<_, _>>()
-            .map(|layers| Self(Way::Layers(layers)))
+            .map(Self::layered)
+    }
+
+    fn layered(layers: Vec<Layer>) -> Self {
+        Self {
+            own: Way::Layers(layers),
+            over: Vec::new(),
+        }
+    }
+
+    /// The same with these over it, the lowest first.
+    #[must_use]
+    pub fn below(mut self, over: Vec<Self>) -> Self {
+        self.over.extend(over);
+        self
     }
 
     fn fuse(
@@ -202,7 +220,10 @@ impl ImageMount {
     /// The image's root, where it can be looked at before it is attached.
     #[must_use]
     pub fn root(&self) -> Option<BorrowedFd<'_>> {
-        match &self.0 {
+        if !self.over.is_empty() {
+            return None;
+        }
+        match &self.own {
             Way::Directory { seen, .. } => Some(seen.as_fd()),
             Way::Layers(layers) => match layers.as_slice() {
                 [one] => one.root(),
@@ -234,18 +255,23 @@ impl ImageMount {
     }
 
     fn layers(&self) -> impl Iterator<Item = &Layer> {
-        match &self.0 {
+        let all = std::iter::once(self).chain(&self.over);
+        all.flat_map(|image| match &image.own {
             Way::Directory { .. } => [].iter(),
             Way::Layers(layers) => layers.iter(),
-        }
+        })
     }
 
     fn directory(source: &Source) -> Result<Self, ApplyError> {
-        Ok(Self(Way::Directory {
+        let own = Way::Directory {
             path: source.path.clone(),
             seen: copy(source)?,
             tree: None,
-        }))
+        };
+        Ok(Self {
+            own,
+            over: Vec::new(),
+        })
     }
 
     /// In the container's namespace, before anything is covered: takes a copy of
@@ -254,7 +280,10 @@ impl ImageMount {
     /// # Errors
     /// [`ApplyError::Step`], also where the directory is another one by now.
     pub fn open_directory(&mut self, access: &FileAccess, calls: Calls) -> Result<(), ApplyError> {
-        let Way::Directory { path, seen, tree } = &mut self.0 else {
+        for over in &mut self.over {
+            over.open_directory(access, calls)?;
+        }
+        let Way::Directory { path, seen, tree } = &mut self.own else {
             return Ok(());
         };
         let opened = access
@@ -289,7 +318,10 @@ impl ImageMount {
         access: &FileAccess,
         calls: Calls,
     ) -> Result<(), ApplyError> {
-        match self.0 {
+        if !self.over.is_empty() {
+            return self.attach_all(scratch, target.as_fd(), config, access, calls);
+        }
+        match self.own {
             Way::Directory {
                 tree: Some(made), ..
             } => made.attach(target.as_fd()),
@@ -323,17 +355,61 @@ impl ImageMount {
         scratch: &OwnedFd,
         config: &SiteConfig,
         access: &FileAccess,
+        calls: Calls,
     ) -> Result<Placed, ApplyError> {
-        match self.0 {
+        if self.over.is_empty() {
+            return self.place_own("layer", scratch, config, access);
+        }
+        // What the user lays over is read with his rights, whatever reads the rest.
+        let point = make_directory(scratch, "all")?;
+        self.attach_all(scratch, point.as_fd(), config, access, calls)?;
+        Ok(Placed::Layers(vec![format!("{SCRATCH}/all")]))
+    }
+
+    /// One overlay of all, read with the user's rights.
+    fn attach_all(
+        mut self,
+        scratch: &OwnedFd,
+        target: BorrowedFd<'_>,
+        config: &SiteConfig,
+        access: &FileAccess,
+        calls: Calls,
+    ) -> Result<(), ApplyError> {
+        let mut lower = Vec::new();
+        for (number, over) in std::mem::take(&mut self.over).into_iter().enumerate().rev() {
+            let name = format!("over{number}-");
+            lower.extend(match over.place_own(&name, scratch, config, access)? {
+                Placed::Layers(layers) => layers,
+                Placed::Directory(place) => vec![layers::contents(&place, access)?],
+            });
+        }
+        lower.extend(match self.place_own("layer", scratch, config, access)? {
+            Placed::Layers(layers) => layers,
+            Placed::Directory(place) => vec![place],
+        });
+        access
+            .with(|| layers::overlay(&lower.join(":"), calls)?.attach(target))
+            .map_err(step("taking the user's rights to files"))?
+    }
+
+    fn place_own(
+        self,
+        name: &str,
+        scratch: &OwnedFd,
+        config: &SiteConfig,
+        access: &FileAccess,
+    ) -> Result<Placed, ApplyError> {
+        match self.own {
             Way::Layers(layers) => {
-                layers::place_each(layers, scratch, config, access).map(Placed::Layers)
+                layers::place_each(layers, name, scratch, config, access).map(Placed::Layers)
             }
             Way::Directory { tree, .. } => {
                 let missing = step("binding the image's directory");
                 let tree = tree.ok_or_else(|| missing(io::ErrorKind::InvalidInput.into()))?;
-                let point = make_directory(scratch, "layer0")?;
+                let name = format!("{name}0");
+                let point = make_directory(scratch, &name)?;
                 tree.attach(point.as_fd())?;
-                Ok(Placed::Directory(format!("{SCRATCH}/layer0")))
+                Ok(Placed::Directory(format!("{SCRATCH}/{name}")))
             }
         }
     }

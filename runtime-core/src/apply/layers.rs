@@ -31,27 +31,28 @@ pub(super) fn attach(
     {
         return layer.attach(target.as_fd(), place, config, access);
     }
-    let lower = place_each(layers, scratch, config, access)?;
+    let lower = place_each(layers, "layer", scratch, config, access)?;
     // overlayfs reads them with the rights of whoever mounts it.
     access
         .with(|| overlay(&lower.join(":"), calls)?.attach(target.as_fd()))
         .map_err(step("taking the user's rights to files"))?
 }
 
-/// Mounts each layer, the lowest first, in a directory of the scratch tmpfs. Returns
-/// where their contents are, the highest first, as overlayfs wants them.
+/// Mounts each layer, the lowest first, in a directory of the scratch tmpfs whose name
+/// begins with `prefix`. Returns where their contents are, the highest first, as overlayfs wants them.
 ///
 /// # Errors
 /// Any [`ApplyError`] of mounting.
 pub(super) fn place_each(
     layers: Vec<Layer>,
+    prefix: &str,
     scratch: &OwnedFd,
     config: &SiteConfig,
     access: &FileAccess,
 ) -> Result<Vec<String>, ApplyError> {
     let mut lower = Vec::new();
     for (number, layer) in layers.into_iter().enumerate() {
-        let name = format!("layer{number}");
+        let name = format!("{prefix}{number}");
         let point = make_directory(scratch, &name)?;
         let place = Path::new(SCRATCH).join(&name);
         let layer_contents = layer.contents();
@@ -65,6 +66,23 @@ pub(super) fn place_each(
     }
     lower.reverse();
     Ok(lower)
+}
+
+/// Where in a user's directory lies what is laid over: Apptainer keeps an `upper` and a
+/// `work` directory in one, and any other is laid over as it is.
+pub(super) fn contents(place: &str, access: &FileAccess) -> Result<String, ApplyError> {
+    let has_upper = access
+        .with(|| {
+            ["upper", "work"]
+                .iter()
+                .all(|name| check_directory(Path::new(place), name).is_ok())
+        })
+        .map_err(step("taking the user's rights to files"))?;
+    Ok(if has_upper {
+        format!("{place}/upper")
+    } else {
+        place.to_owned()
+    })
 }
 
 /// A layer's contents are a directory of its own, and no link to somewhere else.

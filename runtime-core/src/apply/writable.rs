@@ -77,7 +77,7 @@ impl Upper {
             return mount::attach(overlay.as_fd(), target)
                 .map_err(step("attaching the container's files"));
         }
-        let image = image.place_each(scratch, config, access)?;
+        let image = image.place_each(scratch, config, access, calls)?;
         let point = make_directory(scratch, "changes")?;
         match &self.changes {
             Changes::Mounted(_) => {}

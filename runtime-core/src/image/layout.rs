@@ -59,6 +59,15 @@ pub struct Partition {
     pub size: u64,
 }
 
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// To be a root file system.
+    Image,
+    /// To lie over one; that may also be an ext3 that Apptainer made.
+    Overlay,
+}
+
 /// The file systems of an image file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileLayout {
@@ -84,11 +93,11 @@ impl FileLayout {
     }
 
     /// Whether every partition lies in a file of `length` bytes, and there are not
-    /// too many.
+    /// too many; and it is one for this role.
     #[must_use]
-    pub fn fits(&self, length: u64) -> bool {
+    pub fn fits(&self, length: u64, role: Role) -> bool {
         self.overlays.len() <= MAX_OVERLAYS
-            && self.root.kind != FilesystemKind::Ext3
+            && (role == Role::Overlay || self.root.kind != FilesystemKind::Ext3)
             && self.partitions().all(|part| {
                 part.size > 0
                     && part
@@ -145,7 +154,7 @@ pub enum LayoutError {
 ///
 /// # Errors
 /// Any [`LayoutError`].
-pub fn read(file: &File) -> Result<(FileLayout, Vec<OsString>), LayoutError> {
+pub fn read(file: &File, role: Role) -> Result<(FileLayout, Vec<OsString>), LayoutError> {
     let length = file.metadata()?.len();
     if length == 0 {
         return Err(LayoutError::Empty);
@@ -176,6 +185,9 @@ pub fn read(file: &File) -> Result<(FileLayout, Vec<OsString>), LayoutError> {
             });
         }
         return Ok((whole(FilesystemKind::Erofs), Vec::new()));
+    }
+    if role == Role::Overlay && is_ext(file, 0, length)? {
+        return Ok((whole(FilesystemKind::Ext3), Vec::new()));
     }
     Err(LayoutError::Unknown)
 }

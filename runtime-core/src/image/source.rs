@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
-use super::layout::{self, FileLayout, LayoutError};
+use super::layout::{self, FileLayout, LayoutError, Role};
 use crate::request::ImageName;
 use crate::sys;
 
@@ -138,7 +138,7 @@ pub struct Found {
 ///
 /// # Errors
 /// Any [`SourceError`].
-pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Found, SourceError> {
+pub fn open(image: &ImageName, role: Role, cwd: BorrowedFd<'_>) -> Result<Found, SourceError> {
     let named = || image.clone();
     let failed = |source| SourceError::Open {
         image: named(),
@@ -175,10 +175,11 @@ pub fn open(image: &ImageName, cwd: BorrowedFd<'_>) -> Result<Found, SourceError
     )
     .map_err(|e| refusal(image, e))?;
     let file = File::from(file);
-    let (layout, environment) = layout::read(&file).map_err(|source| SourceError::Layout {
-        image: named(),
-        source,
-    })?;
+    let (layout, environment) =
+        layout::read(&file, role).map_err(|source| SourceError::Layout {
+            image: named(),
+            source,
+        })?;
     Ok(Found {
         source: Source::new(file.into(), Layout::File(layout)).map_err(failed)?,
         environment,
@@ -248,9 +249,13 @@ mod tests {
 
     fn open_at(dir: &std::path::Path, name: &str) -> Result<Layout, String> {
         let cwd = File::open(dir).unwrap();
-        open(&ImageName::parse(OsStr::new(name)).unwrap(), cwd.as_fd())
-            .map(|found| found.source.layout)
-            .map_err(|e| e.to_string())
+        open(
+            &ImageName::parse(OsStr::new(name)).unwrap(),
+            Role::Image,
+            cwd.as_fd(),
+        )
+        .map(|found| found.source.layout)
+        .map_err(|e| e.to_string())
     }
 
     #[test]

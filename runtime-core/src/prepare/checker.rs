@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use crate::config::{Fuse, SiteConfig};
-use crate::image::layout::FileLayout;
+use crate::image::layout::{FileLayout, Role};
 use crate::store::{Check, RULES};
 use crate::sys;
 
@@ -131,7 +131,7 @@ fn bounded(check: Check, length: u64) -> Check {
     };
     let layout = check
         .layout
-        .filter(|layout: &FileLayout| layout.fits(length));
+        .filter(|layout: &FileLayout| layout.fits(length, Role::Image));
     let rules = if check.rules == RULES && layout.is_some() {
         RULES
     } else {

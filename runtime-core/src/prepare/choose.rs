@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use crate::apply::fuse;
 use crate::config::{KernelMount, SiteConfig, Untrusted};
 use crate::image::keyring;
-use crate::image::layout::FilesystemKind;
+use crate::image::layout::{FilesystemKind, Role};
 use crate::image::policy::{self, Denial};
 use crate::image::source::{Layout, Source};
 use crate::image::trust::{self, Method};
@@ -209,7 +209,11 @@ fn from_copy(
         KernelMount::Always => record.has_known_file_systems(&config.images),
         KernelMount::Trusted => record.may_be_mounted(&config.images, keyring),
     };
-    let Some(layout) = record.check.layout.filter(|l| l.fits(record.size)) else {
+    let Some(layout) = record
+        .check
+        .layout
+        .filter(|l| l.fits(record.size, Role::Image))
+    else {
         return if wanting.required {
             Err(unsigned(config, "its copy holds no image").into())
         } else {

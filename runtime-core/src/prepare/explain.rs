@@ -93,8 +93,7 @@ fn options(request: &Request, out: &mut Vec<String>) {
         out.push(format!("kept as container {}", name.name));
     }
     for overlay in &options.overlays {
-        let how = if overlay.writable { "changed" } else { "read" };
-        out.push(format!("overlay {} is {how}", overlay.path));
+        out.push(format!("overlay {} lies over it", overlay.path));
     }
     for name in &options.env {
         out.push(format!("variable {} from the job", name.to_string_lossy()));

@@ -18,6 +18,7 @@ use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::known::Known;
+use crate::image::layout::Role;
 use crate::image::source::{self, Found, Layout, Source, SourceError};
 use crate::path::HostPath;
 use crate::request::{Identity, ImageName};
@@ -92,6 +93,7 @@ struct Words {
 /// Any [`HalfError`].
 pub fn open_as_user(
     image: &ImageName,
+    role: Role,
     cwd: Option<&HostPath>,
     task: Option<u32>,
     who: &Identity,
@@ -111,7 +113,7 @@ pub fn open_as_user(
             sys::process::die_with_parent()
         };
         match become_user() {
-            Ok(()) => u8::from(answer(image, cwd, who, theirs.as_fd()).is_err()),
+            Ok(()) => u8::from(answer(image, role, cwd, who, theirs.as_fd()).is_err()),
             Err(_) => 2,
         }
     })
@@ -138,19 +140,20 @@ pub fn open_as_user(
     }
     let message = ipc::receive(ours.as_fd()).map_err(start)?;
     message
-        .and_then(read)
+        .and_then(|message| read(message, role))
         .unwrap_or_else(|| Err(HalfError::Died(image.clone())))
 }
 
 /// In the child.
 fn answer(
     image: &ImageName,
+    role: Role,
     cwd: Option<&HostPath>,
     who: &Identity,
     socket: BorrowedFd<'_>,
 ) -> std::io::Result<()> {
     let (home, known) = Known::gather(who);
-    match open_confined(image, cwd) {
+    match open_confined(image, role, cwd) {
         Ok(found) => {
             let known = known.with_environment(found.environment);
             let known = known.to_memory_file()?;
@@ -185,7 +188,7 @@ enum Refusal {
 }
 
 /// Gives up everything but reading, and then opens what the user has named.
-fn open_confined(image: &ImageName, cwd: Option<&HostPath>) -> Result<Found, Refusal> {
+fn open_confined(image: &ImageName, role: Role, cwd: Option<&HostPath>) -> Result<Found, Refusal> {
     sandbox::confine(Profile::ReadImage).map_err(|error| Refusal::Confine {
         image: image.clone(),
         error,
@@ -194,7 +197,7 @@ fn open_confined(image: &ImageName, cwd: Option<&HostPath>) -> Result<Found, Ref
         image: image.clone(),
         source,
     })?;
-    Ok(source::open(image, base.as_fd())?)
+    Ok(source::open(image, role, base.as_fd())?)
 }
 
 /// Where a relative name starts: the task's working directory, reached with the
@@ -204,7 +207,7 @@ fn open_base(cwd: Option<&HostPath>) -> std::io::Result<OwnedFd> {
 }
 
 /// In the parent: numbers are checked against what the kernel says of the file.
-fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
+fn read(message: ipc::Message, role: Role) -> Option<Result<Opened, HalfError>> {
     let (kind, rest) = message.bytes.split_first()?;
     if *kind == REFUSED {
         let text = OsString::from_vec(rest.to_vec());
@@ -223,7 +226,7 @@ fn read(message: ipc::Message) -> Option<Result<Opened, HalfError>> {
     };
     let length = u64::try_from(about.st_size).ok()?;
     let is_as_said = match (FileType::from_raw_mode(about.st_mode), &words.layout) {
-        (FileType::RegularFile, Layout::File(layout)) => layout.fits(length),
+        (FileType::RegularFile, Layout::File(layout)) => layout.fits(length, role),
         (FileType::Directory, Layout::Directory) => true,
         _ => false,
     };

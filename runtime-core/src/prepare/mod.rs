@@ -36,6 +36,8 @@ mod named;
 #[cfg(feature = "construct")]
 mod node;
 #[cfg(feature = "construct")]
+mod overlays;
+#[cfg(feature = "construct")]
 pub mod profile;
 pub mod protocol;
 #[cfg(feature = "construct")]

@@ -103,6 +103,16 @@ impl Named {
             record: None,
         };
         named.read()?;
+        // What a task of an array makes is that task's: the others make their own. One
+        // that was there before them all is for all.
+        if named.record.is_none()
+            && named.key.job.is_none()
+            && request.variable("SLURM_ARRAY_TASK_ID").is_some()
+        {
+            named.key.job = Some(request.job);
+            named.directory = named.key.directory(&named.base);
+            named.read()?;
+        }
         Ok(Some(named))
     }
 

@@ -29,13 +29,14 @@ use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::{ConfigError, NotAllowed, SiteConfig};
 use crate::containers::store::State;
+use crate::image::layout::Role;
 use crate::image::policy;
 use crate::image::source::Source;
 use crate::image::trust::Method;
 use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts, mounts};
-use crate::request::{ImageName, Options, ProfileName, Request, RequestError};
+use crate::request::{ImageName, ProfileName, Request, RequestError};
 use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc};
 
@@ -73,8 +74,16 @@ pub(super) enum Failure {
         "the container that is joined has process ids or root of its own, and the step has a task prolog; join it by a step without --task-prolog"
     )]
     PrologInside,
-    #[error("{0} is not supported yet; leave it out")]
-    NotYet(&'static str),
+    #[error("--container-overlay: {0}")]
+    Overlay(Box<Failure>),
+    #[error(
+        "overlay {0}: a directory is laid over for reading; write {0}:ro, and keep changes by --container-writable with --container-name or --container-save"
+    )]
+    OverlayWritten(HostPath),
+    #[error(
+        "--container-overlay does not go with --container-name: such a container keeps the files that it was made with; leave one out"
+    )]
+    OverlayNamed,
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
     NoCopy { image: ImageName, why: String },
     #[error(transparent)]
@@ -164,16 +173,6 @@ pub(super) struct Built {
     pub(super) lasting: bool,
 }
 
-/// Refuses what is understood and not built yet: to go on without it would be
-/// another container than the one that was asked for.
-pub(super) fn refuse_not_yet(options: &Options) -> Result<(), Failure> {
-    let asked = [(!options.overlays.is_empty(), "--container-overlay")];
-    match asked.into_iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, option)) => Err(Failure::NotYet(option)),
-        None => Ok(()),
-    }
-}
-
 impl Node<'_> {
     /// Opens the image with the user's rights, decides who may parse it, mounts it.
     pub(super) fn prepare_image(&self) -> Result<Prepared, Failure> {
@@ -200,7 +199,7 @@ impl Node<'_> {
         match prepared {
             Prepared::Waits(waiting) => Ok(Made::Waits(waiting)),
             Prepared::Ready(ready) => self
-                .build(*ready, namespace, start)
+                .build(*ready, namespace, start, task)
                 .map(|built| Made::Built(Box::new(built))),
         }
     }
@@ -274,7 +273,7 @@ impl Node<'_> {
         };
         let mut ready = self.mount_source(&source, method, known, home, None)?;
         ready.opened = opened;
-        self.build(ready, namespace, start)
+        self.build(ready, namespace, start, task)
     }
 
     /// What belongs to the task's control groups goes there, now that the task is
@@ -367,6 +366,7 @@ impl Node<'_> {
         self.request.image().must_be_a_path()?;
         Ok(half::open_as_user(
             self.request.image(),
+            Role::Image,
             cwd,
             task,
             &self.request.identity,
@@ -436,7 +436,7 @@ impl Node<'_> {
         // name has made of it cannot.
         let survey = mount
             .root()
-            .filter(|_| self.name().is_none())
+            .filter(|_| self.name().is_none() && self.request.options.overlays.is_empty())
             .map(|root| survey::start(root, &known, self.request, &access, seconds))
             .transpose()
             .map_err(|error| self.failed(error))?;
@@ -453,7 +453,14 @@ impl Node<'_> {
         })
     }
 
-    fn build(&self, ready: Ready, namespace: &OwnedFd, start: &Start) -> Result<Built, Failure> {
+    fn build(
+        &self,
+        mut ready: Ready,
+        namespace: &OwnedFd,
+        start: &Start,
+        task: u32,
+    ) -> Result<Built, Failure> {
+        ready.mount = ready.mount.below(self.overlays(namespace, start, task)?);
         let mut servers = ready.mount.servers();
         let keepable = ready.mount.keepable();
         let lasting = ready.mount.is_quick();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::asked::Asked;
 use super::debug;
 use super::named::Named;
-use super::node::{Built, Failure, Made, refuse_not_yet, step};
+use super::node::{Built, Failure, Made, step};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
@@ -96,9 +96,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     let begun = Instant::now();
     let early_request = asked.early();
     let early = match &early_request {
-        Some(request)
-            if request.image().is_absolute() && refuse_not_yet(&request.options).is_ok() =>
-        {
+        Some(request) if request.image().is_absolute() => {
             let node = asked.node(request, calls, named.take());
             let early = node.prepare_image().ok();
             named = node.named;
@@ -116,7 +114,6 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     let begun = Instant::now();
     let cwd = expected.cwd.as_ref();
     let request = asked.for_task(early_request, &namespace, cwd, first_task)?;
-    refuse_not_yet(&request.options)?;
     let mut node = asked.node(&request, calls, None);
     if let Some(named) = named {
         node.held = Some(named.hold(&request).map_err(Failure::from)?);
@@ -183,7 +180,6 @@ fn explain(asked: &Asked<'_>, calls: Calls, named: Option<Named>) -> Result<(), 
     let (namespace, _, _) = wait_for_namespace(socket)?;
     let (start, task) = wait_for_start(socket)?;
     let request = asked.for_task(None, &namespace, start.cwd.as_ref(), task)?;
-    refuse_not_yet(&request.options)?;
     let lines = asked
         .node(&request, calls, named)
         .explain(&namespace, &start, task)?;

@@ -259,7 +259,7 @@ pub(crate) static KNOWN: [Known; 23] = [
         Key::Overlay,
         c"container-overlay",
         c"PATH[:ro],...",
-        c"[oarlock] lay these directories or file systems over the image",
+        c"[oarlock] lay these directories (:ro) or files with a file system over the image, for reading",
     ),
     value(
         Key::Profile,

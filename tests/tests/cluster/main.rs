@@ -23,6 +23,7 @@ mod hostile_roots;
 mod interactive;
 mod job_container;
 mod job_shapes;
+mod laid_over;
 mod leftovers;
 mod mount_flags;
 mod mounts;
@@ -120,6 +121,7 @@ fn main() -> ExitCode {
         profiles::cases(),
         hostile_profiles::cases(),
         overlays::cases(),
+        laid_over::cases(),
         signatures::cases(),
         attacks::cases(),
         confinement::cases(),
