@@ -303,7 +303,8 @@ impl Node<'_> {
     /// For the steps after this one: keeps the image mounted for the job, and
     /// begins its copy. Nothing of it can fail this step.
     pub(super) fn look_ahead(&self, built: &Built, groups: Option<&Groups>) {
-        if ipc::is_hung_up(self.socket.as_fd()) {
+        // slurmstepd says that the step has ended, and hears this process out then.
+        if ipc::is_gone(self.socket.as_fd()) {
             return;
         }
         if self.request.job != 0 && kept::is_released_at_epilog() {
@@ -312,11 +313,14 @@ impl Node<'_> {
                     tracing::warn!(%error, "the image is not kept for the job's next step");
                 }
             }
-            // The step has ended meanwhile, and perhaps the job's epilog is over.
-            if ipc::is_hung_up(self.socket.as_fd()) {
+            // It does not wait for ever, and perhaps the job's epilog is over.
+            if ipc::is_gone(self.socket.as_fd()) {
                 let _ = kept::release(Whose::Job(self.request.job));
                 return;
             }
+        }
+        if ipc::is_hung_up(self.socket.as_fd()) {
+            return;
         }
         if let (Some((source, wish)), Some(groups)) = (&built.behind, groups) {
             let image = self.request.image();

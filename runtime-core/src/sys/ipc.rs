@@ -223,10 +223,20 @@ pub fn wait_answer(
     }
 }
 
-/// Whether nobody is at the other end any more, poll(2).
+/// Whether nobody at the other end will say anything any more, poll(2).
 #[must_use]
 pub fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+    is(socket, PollFlags::RDHUP)
+}
+
+/// Whether nobody at the other end listens any more either.
+#[must_use]
+pub fn is_gone(socket: BorrowedFd<'_>) -> bool {
+    is(socket, PollFlags::HUP)
+}
+
+fn is(socket: BorrowedFd<'_>, what: PollFlags) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(socket, what)];
     let now = rustix::time::Timespec::default();
     matches!(rustix::event::poll(&mut polled, Some(&now)), Ok(1..))
 }

@@ -45,7 +45,9 @@ fn does_no_harm(cluster: &Cluster, root: &Root) {
             Outcome::NoProgram => {
                 assert_ne!(output.code, 0, "{output}");
                 assert_eq!(output.stdout, "", "{output}");
-                output.tells::<&str>([]);
+                output.tells([format!(
+                    "oarlock: node1: program /bin/sh: not in the image {image} nor in what is mounted into it; check the name, the image's PATH and --container-mounts"
+                )]);
             }
         }
     }

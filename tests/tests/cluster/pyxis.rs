@@ -199,9 +199,9 @@ fn an_unknown_argument_value(cluster: &Cluster) {
 fn frameworks_know_their_rank(cluster: &Cluster) {
     let output = cluster
         .alice(&format!(
-            "srun -N2 -n4 --container-image={TINY} --container-env=PYTORCH_VERSION sh -c 'echo [$RANK] [$LOCAL_RANK]' | sort\n\
+            "srun -N2 --ntasks-per-node=2 --container-image={TINY} --container-env=PYTORCH_VERSION sh -c 'echo [$RANK] [$LOCAL_RANK]' | sort\n\
              export PYTORCH_VERSION=2.9\n\
-             srun -N2 -n4 --container-image={TINY} sh -c 'echo $RANK $LOCAL_RANK' | sort"
+             srun -N2 --ntasks-per-node=2 --container-image={TINY} sh -c 'echo $RANK $LOCAL_RANK' | sort"
         ))
         .succeeds();
     output.says("[] []\n[] []\n[] []\n[] []\n0 0\n1 1\n2 0\n3 1\n");

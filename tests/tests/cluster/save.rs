@@ -189,7 +189,7 @@ fn a_cancelled_step_leaves_nothing(cluster: &Cluster) {
         .alice(&format!(
             "rm -f ~/is-in; (srun -w node1 --container-image={DEMO} --container-writable --container-save=c.sif sh -c \
              'head -c 50000000 /dev/urandom >/x; echo $SLURM_JOB_ID >/home/alice/is-in' >/dev/null 2>&1 &); wait_for ~/is-in; \
-             for i in $(seq 100); do srun -w node1 --overlap pgrep mksquashfs >/dev/null 2>&1 && break; sleep 0.1; done; \
+             for i in $(seq 100); do srun -Q -w node1 --overlap pkill -STOP mksquashfs && break; sleep 0.1; done; \
              scancel -s KILL $(cat ~/is-in); scancel $(cat ~/is-in); finish $(cat ~/is-in); rm -f ~/is-in; ls -A | grep -c c.sif"
         ))
         .says("0\n");
