@@ -15,6 +15,7 @@ use super::{ApplyError, FileAccess, step};
 use crate::environment::{self, Change};
 use crate::request::Request;
 use crate::sys;
+use crate::sys::cgroup::Groups;
 use crate::sys::namespaces::{Kind, Namespace};
 use crate::way::Way;
 
@@ -54,7 +55,7 @@ pub enum From<'a> {
     Inside,
     /// This process is root on the host: the way into the container, and a task
     /// in whose control groups the scripts belong.
-    Host(&'a Way, u32),
+    Host(&'a Way, &'a Groups),
 }
 
 /// Sources the image's environment scripts in its own shell and runs its entry point
@@ -144,7 +145,7 @@ fn go_there(from: From<'_>) -> io::Result<bool> {
     let From::Host(way, task) = from else {
         return Ok(false);
     };
-    sys::cgroup::join(task, std::process::id())?;
+    task.join(std::process::id())?;
     way.namespaces()
         .iter()
         .filter(|namespace| namespace.kind != Kind::User)

@@ -16,6 +16,7 @@ use crate::apply::identity::Inside;
 use crate::config::SiteConfig;
 use crate::path::HostPath;
 use crate::request::{ImageName, Request};
+use crate::sys::cgroup::Groups;
 
 /// What was asked for, and what rules here.
 pub(super) struct Asked<'a> {
@@ -64,7 +65,7 @@ impl<'a> Asked<'a> {
         early: Option<Cow<'a, Request>>,
         namespace: &OwnedFd,
         cwd: Option<&HostPath>,
-        task: u32,
+        task: &Groups,
     ) -> Result<Cow<'a, Request>, Failure> {
         match early {
             Some(found) if found.options.profile.is_none() || is_own_namespace(namespace)? => {

@@ -3,11 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::named::{self, Named};
-use super::node::{Built, Failure, Node, step};
+use super::node::{Built, Failure, Node, deadline, step};
 use super::protocol::{self, Start};
 use super::save::Target;
 use super::view::in_task_view;
-use crate::apply::FileAccess;
 use crate::apply::identity::Inside;
 use crate::apply::image::Owner;
 use crate::apply::writable::{Changes, Upper};
@@ -122,15 +121,21 @@ impl Node<'_> {
         let Some(path) = &self.request.options.save else {
             return Ok(None);
         };
-        let access = FileAccess::As(self.request.identity.clone());
         in_task_view(namespace, || {
-            Ok(Target::open(path, start.cwd.as_ref(), &access)?)
+            let (asker, deadline) = (self.socket.as_fd(), deadline(self.config));
+            Ok(Target::open(
+                path,
+                start.cwd.as_ref(),
+                self.request,
+                asker,
+                deadline,
+            )?)
         })
         .map(Some)
     }
 
     /// The last rank has ended: saves the container, and says what came of it.
-    pub(super) fn save(&self, target: &Target, built: &Built, groups: Option<&Groups>) {
+    pub(super) fn save(&self, target: &Target, built: &Built, task: &OwnedFd, groups: &Groups) {
         let text = match &built.container.files {
             None => {
                 "--container-save needs Linux 5.12 or newer, and prepare.mount_calls = \"auto\""
@@ -141,7 +146,7 @@ impl Node<'_> {
                 let copy = mount::clone_one(files.as_fd());
                 let files = copy.as_ref().unwrap_or(files);
                 let who = &self.request.identity;
-                match target.save(files, who, groups, self.socket.as_fd()) {
+                match target.save(files, who, task, groups, self.socket.as_fd()) {
                     Ok(said) => said,
                     Err(error) => {
                         tracing::error!(JOB_STEP = %self.request.label, "{error}");

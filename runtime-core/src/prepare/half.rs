@@ -23,6 +23,7 @@ use crate::image::source::{self, Found, Layout, Source, SourceError};
 use crate::path::HostPath;
 use crate::request::{Identity, ImageName};
 use crate::sys;
+use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
 use crate::sys::sandbox::{self, Profile};
 
@@ -95,7 +96,7 @@ pub fn open_as_user(
     image: &ImageName,
     role: Role,
     cwd: Option<&HostPath>,
-    task: Option<u32>,
+    task: Option<&Groups>,
     who: &Identity,
     asker: BorrowedFd<'_>,
     deadline: Instant,
@@ -120,7 +121,7 @@ pub fn open_as_user(
     .map_err(start)?;
     drop(theirs);
     if let Some(task) = task
-        && let Err(error) = sys::cgroup::join(task, child.id())
+        && let Err(error) = task.join(child.id())
     {
         tracing::warn!(%error, "the image is opened outside the task's control groups");
     }

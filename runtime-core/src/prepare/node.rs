@@ -38,7 +38,7 @@ use crate::path::HostPath;
 use crate::plan::{self, NodeFacts, mounts};
 use crate::request::{ImageName, ProfileName, Request, RequestError};
 use crate::sys::cgroup::Groups;
-use crate::sys::{self, ipc};
+use crate::sys::ipc;
 
 /// Why no container was made: one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,8 @@ pub(super) enum Failure {
         "the container that is joined has process ids or root of its own, and the step has a task prolog; join it by a step without --task-prolog"
     )]
     PrologInside,
+    #[error("the first task of the node was ended before its container was there")]
+    TaskGone,
     #[error("--container-overlay: {0}")]
     Overlay(Box<Failure>),
     #[error(
@@ -185,7 +187,7 @@ impl Node<'_> {
         early: Option<Prepared>,
         namespace: &OwnedFd,
         start: &Start,
-        task: u32,
+        task: &Groups,
     ) -> Result<Made, Failure> {
         let prepared = match early {
             Some(prepared) if is_own_namespace(namespace)? => prepared,
@@ -209,7 +211,7 @@ impl Node<'_> {
         &self,
         namespace: &OwnedFd,
         start: &Start,
-        task: u32,
+        task: &Groups,
     ) -> Result<Vec<String>, Failure> {
         let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
         let chosen = self.choose(opened.source)?;
@@ -230,7 +232,7 @@ impl Node<'_> {
         waiting: Waiting,
         namespace: &OwnedFd,
         start: &Start,
-        task: u32,
+        task: &Groups,
     ) -> Result<Built, Failure> {
         let Waiting {
             source,
@@ -279,10 +281,9 @@ impl Node<'_> {
     /// What belongs to the task's control groups goes there, now that the task is
     /// in its own: the FUSE server, and the image's scripts, which are run only
     /// now. The task waits for its answer, so its process id is its own.
-    pub(super) fn join_task(&self, built: &Built, task: u32) -> Result<Option<Groups>, Failure> {
-        let groups = Groups::of(task).ok();
+    pub(super) fn join_task(&self, built: &Built, task: &Groups) -> Result<(), Failure> {
         for server in &built.servers {
-            if let Err(error) = sys::cgroup::join(task, *server) {
+            if let Err(error) = task.join(*server) {
                 tracing::warn!(%error, "the FUSE server is left outside the task's control groups");
             }
         }
@@ -297,12 +298,12 @@ impl Node<'_> {
                 }
             }
         }
-        Ok(groups)
+        Ok(())
     }
 
     /// For the steps after this one: keeps the image mounted for the job, and
     /// begins its copy. Nothing of it can fail this step.
-    pub(super) fn look_ahead(&self, built: &Built, groups: Option<&Groups>) {
+    pub(super) fn look_ahead(&self, built: &Built, groups: &Groups) {
         // slurmstepd says that the step has ended, and hears this process out then.
         if ipc::is_gone(self.socket.as_fd()) {
             return;
@@ -322,7 +323,7 @@ impl Node<'_> {
         if ipc::is_hung_up(self.socket.as_fd()) {
             return;
         }
-        if let (Some((source, wish)), Some(groups)) = (&built.behind, groups) {
+        if let Some((source, wish)) = &built.behind {
             let image = self.request.image();
             match staging::stage_behind(source, wish, image, groups, self.config) {
                 Ok(helper) => leave_to_slurmstepd(self.socket.as_fd(), helper),
@@ -358,7 +359,7 @@ impl Node<'_> {
     }
 
     /// With the user's rights, and where there is a task in its control groups.
-    fn open(&self, cwd: Option<&HostPath>, task: Option<u32>) -> Result<Opened, Failure> {
+    fn open(&self, cwd: Option<&HostPath>, task: Option<&Groups>) -> Result<Opened, Failure> {
         if let Some(name) = self.request.image().in_registry() {
             policy::allows_registry(&self.config.images, &name).map_err(|denial| {
                 Failure::Choice {
@@ -462,7 +463,7 @@ impl Node<'_> {
         mut ready: Ready,
         namespace: &OwnedFd,
         start: &Start,
-        task: u32,
+        task: &Groups,
     ) -> Result<Built, Failure> {
         ready.mount = ready.mount.below(self.overlays(namespace, start, task)?);
         let mut servers = ready.mount.servers();

@@ -17,6 +17,7 @@ use crate::image::source::{Layout, Source};
 use crate::image::trust::{self, Method};
 use crate::path::HostPath;
 use crate::request::ImageName;
+use crate::sys::cgroup::Groups;
 
 impl Node<'_> {
     /// The overlays, the lowest first, as the task in `namespace` sees them.
@@ -24,7 +25,7 @@ impl Node<'_> {
         &self,
         namespace: &OwnedFd,
         start: &Start,
-        task: u32,
+        task: &Groups,
     ) -> Result<Vec<ImageMount>, Failure> {
         let overlays = &self.request.options.overlays;
         if overlays.is_empty() {
@@ -52,7 +53,7 @@ impl Node<'_> {
         &self,
         path: &HostPath,
         cwd: Option<&HostPath>,
-        task: u32,
+        task: &Groups,
     ) -> Result<Source, Failure> {
         let name = ImageName::parse(path.as_path().as_os_str())?;
         let Opened { source, .. } = half::open_as_user(

@@ -15,6 +15,7 @@ use crate::profile::library::Files;
 use crate::profile::{self, Missing, Places, Profile, ProfileError, wire};
 use crate::request::{ProfileName, Request};
 use crate::sys;
+use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
 use crate::sys::sandbox;
 
@@ -57,7 +58,7 @@ pub struct Place<'a> {
     /// The task's working directory, once there is a task.
     pub cwd: Option<&'a HostPath>,
     /// The task, whose control groups the child joins.
-    pub task: Option<u32>,
+    pub task: Option<&'a Groups>,
 }
 
 /// Reads the profile as the user, in a process of its own. It is given up where
@@ -93,7 +94,7 @@ pub fn read_as_user(
     .map_err(start)?;
     drop(theirs);
     if let Some(task) = place.task
-        && let Err(error) = sys::cgroup::join(task, child.id())
+        && let Err(error) = task.join(child.id())
     {
         tracing::warn!(%error, "the profile is read outside the task's control groups");
     }

@@ -17,11 +17,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
-use crate::apply::FileAccess;
 use crate::apply::rootfs::{self, SCRATCH};
 use crate::image::sif::{self, Arch, Content, Kind, Layout, NewObject};
 use crate::path::HostPath;
-use crate::request::{Identity, SavePath};
+use crate::request::{Identity, Request, SavePath};
 use crate::sys;
 use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
@@ -39,7 +38,10 @@ const MEMORY: &str = "512M";
 /// More files than this that cannot be read are not listed, and it fails.
 const MOST_LEFT_OUT: usize = 10_000;
 
-const MODE: u32 = 0o644;
+/// What a new file has before the job's umask is taken off.
+const MODE: u32 = 0o666;
+/// What is taken off where the job does not say.
+const UMASK: u32 = 0o022;
 
 /// Why nothing was saved: one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -66,46 +68,33 @@ pub(super) struct Target {
     path: PathBuf,
     directory: OwnedFd,
     name: OsString,
+    mode: Mode,
 }
 
 impl Target {
-    /// Opens the directory with the user's rights; a relative path begins at `cwd`.
-    /// The caller is where the user sees it.
+    /// Opens the directory as the user, in a process of its own: his file system may
+    /// not answer. A relative path begins at `cwd`. The caller is where the user sees it.
     ///
     /// # Errors
     /// [`SaveError`] where nothing could be saved there.
     pub(super) fn open(
         path: &SavePath,
         cwd: Option<&HostPath>,
-        access: &FileAccess,
+        request: &Request,
+        asker: BorrowedFd<'_>,
+        deadline: Instant,
     ) -> Result<Self, SaveError> {
         let base = cwd.map_or(Path::new("/"), HostPath::as_path);
         let path = base.join(path.as_os_str());
         let text = path.display().to_string();
-        let failed = |error| SaveError::Directory {
-            path: text.clone(),
-            error,
-        };
         let parent = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().unwrap_or_default().to_owned();
-        let open = || -> io::Result<(OwnedFd, bool)> {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let links = ResolveFlags::NO_MAGICLINKS;
-            let at = rustix::fs::openat2(rustix::fs::CWD, parent, flags, Mode::empty(), links)?;
-            let there = rustix::fs::statat(&at, &name, AtFlags::SYMLINK_NOFOLLOW);
-            let is_directory = there
-                .is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory);
-            if !is_directory {
-                let wanted = Access::WRITE_OK | Access::EXEC_OK;
-                rustix::fs::accessat(&at, c".", wanted, AtFlags::EACCESS)?;
-            }
-            Ok((at, is_directory))
+        let found = open_as_user(parent, &name, &request.identity, asker, deadline);
+        let directory = match found {
+            Ok(Some(directory)) => directory,
+            Ok(None) => return Err(SaveError::IsDirectory { path: text }),
+            Err(error) => return Err(SaveError::Directory { path: text, error }),
         };
-        let opened = access.with(open).and_then(|opened| opened);
-        let (directory, is_directory) = opened.map_err(failed)?;
-        if is_directory {
-            return Err(SaveError::IsDirectory { path: text });
-        }
         if program().is_none() {
             return Err(SaveError::NoProgram { path: text });
         }
@@ -113,6 +102,7 @@ impl Target {
             path,
             directory,
             name,
+            mode: mode_for(request),
         })
     }
 
@@ -124,8 +114,8 @@ impl Target {
         self.path.extension() == Some(OsStr::new("sif"))
     }
 
-    /// Saves what `files` shows, a mount that is attached nowhere; returns a line
-    /// about it. It is given up where `asker` hangs up.
+    /// Saves what `files` shows, a mount that is attached nowhere, in the mount namespace
+    /// that `task` had on the host and in its control groups; returns a line about it. It is given up where `asker` hangs up.
     ///
     /// # Errors
     /// Any [`SaveError`].
@@ -133,7 +123,8 @@ impl Target {
         &self,
         files: &OwnedFd,
         who: &Identity,
-        groups: Option<&Groups>,
+        task: &OwnedFd,
+        groups: &Groups,
         asker: BorrowedFd<'_>,
     ) -> Result<String, SaveError> {
         let step = |what| {
@@ -147,12 +138,13 @@ impl Target {
         let (ours, theirs) = ipc::pair().map_err(step(starting))?;
         let child = sys::process::fork(|| {
             sys::process::reset_signals();
-            if let Some(groups) = groups
-                && groups.join(std::process::id()).is_err()
-            {
+            // The job's own has been taken off already.
+            sys::process::set_umask(0);
+            // Outside of them Slurm could not end it.
+            if groups.join(std::process::id()).is_err() {
                 return 1;
             }
-            let done = show(files)
+            let done = show(files, task)
                 .map_err(|error| format!("showing its files: {error}"))
                 .and_then(|()| {
                     sys::process::close_all_but(&[theirs.as_fd(), self.directory.as_fd()]);
@@ -219,7 +211,7 @@ impl Target {
     /// A file in the directory that has no name: nothing stays of one that is not
     /// finished. Some network file systems know none.
     fn nameless(&self) -> io::Result<File> {
-        let mode = Mode::from_raw_mode(MODE);
+        let mode = self.mode;
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.directory, c".", flags | OFlags::TMPFILE, mode) {
             Ok(file) => Ok(file.into()),
@@ -254,7 +246,7 @@ impl Target {
         if linked.is_err() {
             // A file that had a name once cannot be given one again: it is copied.
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let to = rustix::fs::openat(&self.directory, &name, flags, Mode::from_raw_mode(MODE))?;
+            let to = rustix::fs::openat(&self.directory, &name, flags, self.mode)?;
             let (mut from, mut to) = (file.try_clone()?, File::from(to));
             let copied = from
                 .rewind()
@@ -273,15 +265,81 @@ impl Target {
     }
 }
 
+/// The new file's permissions, by the umask that Slurm hands on (srun(1)).
+fn mode_for(request: &Request) -> Mode {
+    let said = request.variable("SLURM_UMASK").and_then(OsStr::to_str);
+    let umask = said.and_then(|octal| u32::from_str_radix(octal, 8).ok());
+    Mode::from_raw_mode(MODE & !umask.unwrap_or(UMASK))
+}
+
+/// Opens the directory in which `name` is to be; `None` where that is a directory
+/// already.
+fn open_as_user(
+    parent: &Path,
+    name: &OsStr,
+    who: &Identity,
+    asker: BorrowedFd<'_>,
+    deadline: Instant,
+) -> io::Result<Option<OwnedFd>> {
+    let (ours, theirs) = ipc::pair()?;
+    let child = sys::process::fork(|| {
+        sys::process::close_all_but(&[theirs.as_fd()]);
+        let opened = sys::credentials::become_user(who.uid, who.gid, &who.groups)
+            .and_then(|()| sys::process::die_with_parent())
+            .and_then(|()| open_directory(parent, name));
+        let sent = match opened {
+            Ok(Some(directory)) => ipc::send(theirs.as_fd(), b"d", &[directory.as_fd()]),
+            Ok(None) => ipc::send(theirs.as_fd(), b"x", &[]),
+            Err(error) => {
+                let number = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
+                ipc::send(theirs.as_fd(), &number, &[])
+            }
+        };
+        u8::from(sent.is_err())
+    })?;
+    drop(theirs);
+    match ipc::wait_answer(ours.as_fd(), asker, deadline)? {
+        Waited::Ready => {}
+        Waited::Deadline | Waited::Unwanted => {
+            child.abandon();
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    let message = ipc::receive(ours.as_fd())?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    match message.bytes.as_slice() {
+        b"d" => Ok(message.fds.into_iter().next()),
+        b"x" => Ok(None),
+        bytes => Err(bytes.try_into().map_or_else(
+            |_| io::ErrorKind::InvalidData.into(),
+            |number| io::Error::from_raw_os_error(i32::from_le_bytes(number)),
+        )),
+    }
+}
+
+/// In the child, as the user.
+fn open_directory(parent: &Path, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let links = ResolveFlags::NO_MAGICLINKS;
+    let at = rustix::fs::openat2(rustix::fs::CWD, parent, flags, Mode::empty(), links)?;
+    let there = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW);
+    if there.is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory) {
+        return Ok(None);
+    }
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(&at, c".", wanted, AtFlags::EACCESS)?;
+    Ok(Some(at))
+}
+
 fn program() -> Option<&'static str> {
     let is_there = |program: &&&str| rustix::fs::access(**program, Access::EXEC_OK).is_ok();
     PROGRAMS.iter().find(is_there).copied()
 }
 
 /// Shows the container's files at [`SCRATCH`], in a mount namespace that nobody else
-/// is in.
-fn show(files: &OwnedFd) -> io::Result<()> {
-    rootfs::enter_copy_of(None).map_err(|error| io::Error::other(error.to_string()))?;
+/// is in: a copy of the task's own outside the container.
+fn show(files: &OwnedFd, task: &OwnedFd) -> io::Result<()> {
+    rootfs::enter_copy_of(Some(task.as_fd()))
+        .map_err(|error| io::Error::other(error.to_string()))?;
     let only_read = Attributes {
         read_only: true,
         nosuid: true,

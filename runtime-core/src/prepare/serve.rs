@@ -20,6 +20,7 @@ use crate::config::SiteConfig;
 use crate::entry::{self, Entry};
 use crate::path::HostPath;
 use crate::request::{ImageName, Request};
+use crate::sys::cgroup::Groups;
 use crate::sys::namespaces::Kind;
 use crate::sys::{self, ipc};
 use crate::way::Ids;
@@ -113,12 +114,12 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     };
     let begun = Instant::now();
     let cwd = expected.cwd.as_ref();
-    let request = asked.for_task(early_request, &namespace, cwd, first_task)?;
+    let request = asked.for_task(early_request, &namespace, cwd, &first_task)?;
     let mut node = asked.node(&request, calls, None);
     if let Some(named) = named {
         node.held = Some(named.hold(&request).map_err(Failure::from)?);
     }
-    let mut first = Some(node.make(early, &namespace, &expected, first_task));
+    let mut first = Some(node.make(early, &namespace, &expected, &first_task));
     let mut build = begun.elapsed();
 
     let (start, task) = wait_for_start(socket.as_fd())?;
@@ -126,7 +127,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     let again;
     if request.options.profile.is_some() && start.cwd != expected.cwd {
         // Of a profile too a part may be relative.
-        again = asked.for_task(None, &namespace, start.cwd.as_ref(), task)?;
+        again = asked.for_task(None, &namespace, start.cwd.as_ref(), &task)?;
         node.request = &again;
         first = None;
     }
@@ -137,16 +138,16 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         made => {
             // Two must not write to one layer.
             drop(made);
-            node.make(None, &namespace, &start, task)?
+            node.make(None, &namespace, &start, &task)?
         }
     };
     let built = match made {
         Made::Built(built) => *built,
-        Made::Waits(waiting) => node.stage_and_build(*waiting, &namespace, &start, task)?,
+        Made::Waits(waiting) => node.stage_and_build(*waiting, &namespace, &start, &task)?,
     };
     build = build.max(begun.elapsed());
     let target = node.save_target(&namespace, &start)?;
-    let groups = node.join_task(&built, task)?;
+    node.join_task(&built, &task)?;
     let times = Times {
         image: micros(image),
         build: micros(build),
@@ -165,11 +166,11 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     };
     give(socket, node.request, &built, ticket.as_ref(), times);
     // The ranks are on their way: what follows is for the steps after this one.
-    node.look_ahead(&built, groups.as_ref());
+    node.look_ahead(&built, &task);
     if let Some(target) = target
         && wait_for_save(socket.as_fd())?
     {
-        node.save(&target, &built, groups.as_ref());
+        node.save(&target, &built, &namespace, &task);
     }
     Ok(())
 }
@@ -179,10 +180,10 @@ fn explain(asked: &Asked<'_>, calls: Calls, named: Option<Named>) -> Result<(), 
     let socket = asked.socket.as_fd();
     let (namespace, _, _) = wait_for_namespace(socket)?;
     let (start, task) = wait_for_start(socket)?;
-    let request = asked.for_task(None, &namespace, start.cwd.as_ref(), task)?;
+    let request = asked.for_task(None, &namespace, start.cwd.as_ref(), &task)?;
     let lines = asked
         .node(&request, calls, named)
-        .explain(&namespace, &start, task)?;
+        .explain(&namespace, &start, &task)?;
     let ends = (0..request.ranks).map(|_| protocol::explained_message());
     let lines = lines
         .iter()
@@ -215,21 +216,28 @@ fn micros(time: Duration) -> u32 {
 /// Waits for the first task's namespace; also the working directory it will have
 /// and its process id. There is no deadline here and below: how
 /// long slurmstepd takes is Slurm's matter, and its end is seen.
-fn wait_for_namespace(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<HostPath>, u32), Stop> {
+fn wait_for_namespace(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<HostPath>, Groups), Stop> {
     loop {
         if let ToPrepare::Namespace(fd, cwd, task) = next_message(socket)? {
-            return Ok((fd, cwd, task));
+            return Ok((fd, cwd, groups_of(socket, task)?));
         }
     }
 }
 
-/// Waits for the first task's start; also its process id.
-fn wait_for_start(socket: BorrowedFd<'_>) -> Result<(Start, u32), Stop> {
+/// Waits for the first task's start; also its control groups.
+fn wait_for_start(socket: BorrowedFd<'_>) -> Result<(Start, Groups), Stop> {
     loop {
         if let ToPrepare::Go(start, task) = next_message(socket)? {
-            return Ok((start, task));
+            return Ok((start, groups_of(socket, task)?));
         }
     }
+}
+
+/// The control groups of a task, in which its helpers belong: without them nothing is
+/// started for it.
+fn groups_of(socket: BorrowedFd<'_>, task: u32) -> Result<Groups, Failure> {
+    let stepd = ipc::maker(socket).map_err(step("asking who made the socket"))?;
+    Groups::of_child(task, stepd).map_err(|_| Failure::TaskGone)
 }
 
 /// Waits for the end of the last rank; whether there is a slurmstepd that wants the

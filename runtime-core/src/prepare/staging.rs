@@ -69,7 +69,7 @@ pub(super) fn stage_first(
     source: BorrowedFd<'_>,
     wish: &Wish,
     image: &ImageName,
-    task: u32,
+    task: &Groups,
     config: &SiteConfig,
     asker: BorrowedFd<'_>,
     tell: &mut dyn FnMut(&str),
@@ -78,7 +78,7 @@ pub(super) fn stage_first(
     let child = sys::process::fork(|| {
         sys::process::reset_signals();
         let _ = sys::process::die_with_parent();
-        let _ = sys::cgroup::join(task, std::process::id());
+        let _ = task.join(std::process::id());
         let say = |kind: u8, text: &str| {
             let mut bytes = vec![kind];
             bytes.extend_from_slice(text.as_bytes());

@@ -15,30 +15,27 @@ struct Hierarchy {
     controllers: String,
 }
 
-/// Puts a process into every group that the task is in. A hierarchy that this
-/// node does not show, or cannot be written, is passed over: a helper is then
-/// where slurmstepd is.
-///
-/// # Errors
-/// Where the task's groups cannot be read, as when it has ended.
-pub fn join(task: u32, helper: u32) -> io::Result<()> {
-    // The helper is somewhere in any case; where the groups are gone, its step is.
-    let _ = Groups::of(task)?.join(helper);
-    Ok(())
-}
-
-/// The groups that a task was in, for helpers that join them later, when its number
-/// may be another's.
-#[derive(Debug)]
+/// The groups that a task was in, for helpers that join them, now or later, when its
+/// number may be another's. A hierarchy that this node does not show is passed over: a
+/// helper is then where slurmstepd is.
+#[derive(Debug, Clone)]
 pub struct Groups(Vec<PathBuf>);
 
 impl Groups {
-    /// The groups of a running task.
+    /// The groups of a running child of `parent`. A user may kill his task and have
+    /// another process of that number, but not one with root's slurmstepd as its
+    /// parent; and of a process that has ended and is not waited for the kernel says
+    /// that it is in the root groups.
     ///
     /// # Errors
-    /// Where they cannot be read, as when it has ended.
-    pub fn of(task: u32) -> io::Result<Self> {
+    /// Where there is no such child, as when it has ended.
+    pub fn of_child(task: u32, parent: u32) -> io::Result<Self> {
+        let before = Birth::of(task)?;
         let groups = std::fs::read_to_string(format!("/proc/{task}/cgroup"))?;
+        let after = Birth::of(task)?;
+        if before != after || !before.is_alive || before.parent != parent {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let hierarchies = hierarchies(&mounts);
         Ok(Self(
@@ -53,21 +50,53 @@ impl Groups {
         ))
     }
 
-    /// Puts a process into all of them.
+    /// Puts a process into all of them. One that cannot be written because its file
+    /// system is read-only here is passed over, too.
     ///
     /// # Errors
-    /// Where one is there no longer: its step has ended.
+    /// Where one is there no longer, as its step has ended, or it takes no process; the
+    /// helper is then in those that do.
     pub fn join(&self, helper: u32) -> io::Result<()> {
         let mut outcome = Ok(());
         for procs in &self.0 {
             if let Err(error) = write_existing(procs, &helper.to_string()) {
                 tracing::debug!(group = %procs.display(), %error, "helper left outside");
-                if error.kind() == io::ErrorKind::NotFound {
+                if error.kind() != io::ErrorKind::ReadOnlyFilesystem {
                     outcome = Err(error);
                 }
             }
         }
         outcome
+    }
+}
+
+/// What makes a process number one process, proc_pid_stat(5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Birth {
+    is_alive: bool,
+    parent: u32,
+    started: String,
+}
+
+impl Birth {
+    fn of(process: u32) -> io::Result<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+        Self::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The name, the second field, is in brackets and may hold anything.
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        // The 22nd of all.
+        let started = fields.nth(17)?.to_owned();
+        Some(Self {
+            is_alive: !matches!(state, "Z" | "X" | "x"),
+            parent,
+            started,
+        })
     }
 }
 
@@ -162,6 +191,35 @@ mod tests {
 32 30 0:28 /docker/1 /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
 33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
 34 30 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer";
+
+    #[test]
+    fn a_process_is_known_by_parent_and_start() {
+        let line = "42 (a) b) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 99887 1 1";
+        let birth = Birth::parse(line).unwrap();
+        assert_eq!((birth.is_alive, birth.parent), (true, 7));
+        assert_eq!(birth.started, "99887");
+        assert!(!Birth::parse(&line.replace(" S ", " Z ")).unwrap().is_alive);
+        assert_eq!(Birth::parse("42 (a"), None);
+    }
+
+    #[test]
+    fn only_a_living_child_has_groups() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        assert!(Groups::of_child(child.id(), own).is_ok());
+        assert!(Groups::of_child(child.id(), own + 1).is_err());
+        child.kill().unwrap();
+        // Not waited for: a zombie, which the kernel shows in the root groups.
+        let gone = (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            Groups::of_child(child.id(), own).is_err()
+        });
+        assert!(gone);
+        child.wait().unwrap();
+    }
 
     #[test]
     fn each_group_finds_its_hierarchy() {

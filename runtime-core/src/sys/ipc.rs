@@ -55,6 +55,15 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// The process that made this pair of sockets, or connected it, unix(7).
+///
+/// # Errors
+/// What the kernel said.
+pub fn maker(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let peer = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok(peer.pid.as_raw_nonzero().get().unsigned_abs())
+}
+
 /// From now on messages received here carry the sender's credentials.
 ///
 /// # Errors

@@ -153,9 +153,10 @@ fn stand_in(
     }
     process::close_from(2);
     let _ = rustix::process::chdir(c"/");
-    let _ = credentials::drop_all_but_bounding();
-    // Its memory is slurmstepd's.
-    let _ = process::be_private();
+    // Its memory is slurmstepd's. With a right, or open to others, it must not wait.
+    if credentials::drop_all_but_bounding().is_err() || process::be_private().is_err() {
+        process::exit_now(1);
+    }
     // SAFETY: the name is a C string, and SIG_DFL a valid disposition.
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"oarlock-wait".as_ptr(), 0, 0, 0);

@@ -113,10 +113,12 @@ fn damaged_inside(cluster: &Cluster) {
 /// A directory is taken for a root file system; that it is none shows when the
 /// program is looked for.
 fn an_empty_directory(cluster: &Cluster) {
-    let output = cluster.alice("mkdir ~/empty.d; srun --container-image=$HOME/empty.d echo ran; code=$?; rmdir ~/empty.d; exit $code");
+    let output = cluster.alice("mkdir ~/empty.d; srun -w node1 --container-image=$HOME/empty.d echo ran; code=$?; rmdir ~/empty.d; exit $code");
     assert_ne!(output.code, 0, "{output}");
     assert_eq!(output.stdout, "", "{output}");
-    output.tells::<&str>([]);
+    output.tells([
+        "oarlock: node1: program echo: not in the image /home/alice/empty.d nor in what is mounted into it; check the name, the image's PATH and --container-mounts",
+    ]);
 }
 
 fn one_node_of_two_lacks_the_image(cluster: &Cluster) {

@@ -112,7 +112,7 @@ fn what_cannot_be_laid_over(cluster: &Cluster) {
 fn nobody_reads_more_by_it(cluster: &Cluster) {
     let output = cluster.alice(&format!(
         "srun -w node1 --container-image={TINY} --container-overlay=/root:ro sh -c 'ls /'; \
-         srun -w node1 --container-image={TINY} --container-overlay=/:ro sh -c 'cat /etc/shadow'"
+         srun -w node1 --container-image={TINY} --container-overlay=/shared/tests:ro sh -c 'cat /rootonly.sif'"
     ));
     assert_ne!(output.code, 0, "{output}");
     assert!(
@@ -120,7 +120,7 @@ fn nobody_reads_more_by_it(cluster: &Cluster) {
         "{output}"
     );
     assert!(
-        output.stderr.contains("/etc/shadow: Permission denied"),
+        output.stderr.contains("/rootonly.sif: Permission denied"),
         "{output}"
     );
 }

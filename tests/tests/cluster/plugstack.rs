@@ -69,7 +69,7 @@ fn a_node_without_the_line_runs_nothing(cluster: &Cluster) {
     assert!(!output.stdout.contains("uncontained"), "{output}");
     // Who asks for no container has nothing to do with it.
     cluster
-        .alice(&format!("srun -w node2 {RUN}; sinfo -h -n node2 -o %T"))
+        .alice(&format!("srun -w node2 {RUN}; until sinfo -h -p main -n node2 -o %T | grep -v completing; do sleep 0.2; done"))
         .succeeds()
         .says("uncontained\nidle\n");
 }

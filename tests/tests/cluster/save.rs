@@ -14,6 +14,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_file_is_replaced_and_a_link_not_followed,
         only_the_first_node_writes,
         a_full_disk_leaves_nothing,
+        the_jobs_umask_counts,
         a_cancelled_step_leaves_nothing,
         what_is_not_the_users_to_read_is_left_out,
     ]
@@ -181,6 +182,16 @@ fn a_full_disk_leaves_nothing(cluster: &Cluster) {
     cluster
         .root("node1", "ls -A /mnt/small | wc -l")
         .stdout_and_code("0\n", 0);
+}
+
+fn the_jobs_umask_counts(cluster: &Cluster) {
+    for (umask, mode) in [("077", "600"), ("002", "664")] {
+        cluster
+            .alice(&format!(
+                "umask {umask}; srun -w node1 --container-image={TINY} --container-save=p.sif true; stat -c %a p.sif; rm p.sif"
+            ))
+            .stdout_and_code(&format!("{mode}\n"), 0);
+    }
 }
 
 fn a_cancelled_step_leaves_nothing(cluster: &Cluster) {
