@@ -12,9 +12,9 @@ use runtime_core::prepare::protocol::{
     Answer, Start, Times, ToPrepare, container_message, failure_message, namespace_message,
     notice_message, server_message,
 };
+use runtime_core::sys::ipc::{MAX_MESSAGE, Message, Sender};
 use runtime_core::sys::namespaces::{Kind, Namespace};
 use runtime_core::way::{Ids, Way};
-use runtime_core::sys::ipc::{MAX_MESSAGE, Message, Sender};
 
 /// Reads the bytes as a message of either side.
 ///
