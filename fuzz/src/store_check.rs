@@ -3,7 +3,7 @@
 //! in the file.
 
 use runtime_core::config::Images;
-use runtime_core::image::layout::{FileLayout, FilesystemKind, Partition};
+use runtime_core::image::layout::{FileLayout, FilesystemKind, Partition, Role};
 use runtime_core::store::{Check, RULES, Record};
 
 /// Reads the bytes as an answer.
@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
 
     if let Some(layout) = &answer.layout {
         for length in [0, 1, data.len() as u64, 1 << 40, u64::MAX] {
-            if layout.fits(length) {
+            if layout.fits(length, Role::Image) {
                 assert!(layout.root.kind != FilesystemKind::Ext3);
                 for part in layout.partitions() {
                     assert!(part.size > 0);

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::failure::Failure;
 use super::named::Named;
-use super::node::{Failure, Node, deadline};
+use super::node::{Node, deadline};
 use super::profile::{self, Place};
 use super::view::{in_task_view, is_own_namespace};
 use crate::apply::filesystem::Calls;

@@ -2,8 +2,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::failure::{Failure, step};
 use super::named::{self, Named};
-use super::node::{Built, Failure, Node, deadline, step};
+use super::node::{Built, Node, deadline};
 use super::protocol::{self, Start};
 use super::save::Target;
 use super::view::in_task_view;

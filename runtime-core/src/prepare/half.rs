@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
@@ -99,9 +99,9 @@ pub fn open_as_user(
     task: Option<&Groups>,
     who: &Identity,
     asker: BorrowedFd<'_>,
-    deadline: Instant,
     seconds: u32,
 ) -> Result<Opened, HalfError> {
+    let deadline = Instant::now() + Duration::from_secs(u64::from(seconds));
     let start = |error| HalfError::Start {
         image: image.clone(),
         error,

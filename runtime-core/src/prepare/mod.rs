@@ -30,6 +30,8 @@ pub mod debug;
 #[cfg(feature = "construct")]
 mod explain;
 #[cfg(feature = "construct")]
+mod failure;
+#[cfg(feature = "construct")]
 pub mod half;
 #[cfg(feature = "construct")]
 mod named;

@@ -9,25 +9,24 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::builder::{self, BuildError, Work};
-use super::choose::{self, Choice, ChoiceError, Chosen, Wish};
+use super::choose::{self, Choice, Chosen, Wish};
 use super::explain;
-use super::half::{self, HalfError, Opened};
-use super::named::{Held, Named, NamedError};
-use super::profile::ReadError;
+use super::failure::{Failure, step};
+use super::half::{self, Opened};
+use super::named::{Held, Named};
 use super::protocol::{self, Start};
-use super::save::SaveError;
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
 use super::view::{in_task_view, is_own_namespace};
 use crate::apply::filesystem::Calls;
-use crate::apply::identity::{IdentityError, Inside};
+use crate::apply::identity::Inside;
 use crate::apply::image::ImageMount;
 use crate::apply::rootfs::Container;
 use crate::apply::scripts::{self, From};
 use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
-use crate::config::{ConfigError, NotAllowed, SiteConfig};
+use crate::config::SiteConfig;
 use crate::containers::store::State;
 use crate::image::layout::Role;
 use crate::image::policy;
@@ -36,76 +35,9 @@ use crate::image::trust::Method;
 use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts, mounts};
-use crate::request::{ImageName, ProfileName, Request, RequestError};
+use crate::request::Request;
 use crate::sys::cgroup::Groups;
 use crate::sys::ipc;
-
-/// Why no container was made: one line for the user.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("site configuration {0}")]
-    Config(#[from] ConfigError),
-    #[error(
-        "the plugin's request cannot be read ({0}); are plugin and oarlock-prepare of one version?"
-    )]
-    Request(String),
-    #[error(transparent)]
-    Half(#[from] HalfError),
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    #[error(transparent)]
-    Named(#[from] NamedError),
-    #[error(transparent)]
-    Save(#[from] SaveError),
-    #[error("image {image}: {error}")]
-    Image { image: ImageName, error: ApplyError },
-    #[error("image {image}: {error}")]
-    Choice {
-        image: ImageName,
-        error: ChoiceError,
-    },
-    #[error(transparent)]
-    Name(#[from] RequestError),
-    #[error(transparent)]
-    Profile(#[from] ReadError),
-    #[error("profile {0} names no image; add one to it, or give --container-image=PATH")]
-    NoImage(ProfileName),
-    #[error(
-        "the container that is joined has process ids or root of its own, and the step has a task prolog; join it by a step without --task-prolog"
-    )]
-    PrologInside,
-    #[error("the first task of the node was ended before its container was there")]
-    TaskGone,
-    #[error("--container-overlay: {0}")]
-    Overlay(Box<Failure>),
-    #[error(
-        "overlay {0}: a directory is laid over for reading; write {0}:ro, and keep changes by --container-writable with --container-name or --container-save"
-    )]
-    OverlayWritten(HostPath),
-    #[error(
-        "--container-overlay does not go with --container-name: such a container keeps the files that it was made with; leave one out"
-    )]
-    OverlayNamed,
-    #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
-    NoCopy { image: ImageName, why: String },
-    #[error(transparent)]
-    NotAllowed(#[from] NotAllowed),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    #[error(
-        "container {0}: it runs already and is joined as it is; leave --container-unshare and --container-remap-root out, or wait for that step's end"
-    )]
-    Joined(String),
-    #[error("{what}: {error}")]
-    Step {
-        what: &'static str,
-        error: std::io::Error,
-    },
-}
-
-pub(super) fn step(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
-    move |error| Failure::Step { what, error }
-}
 
 /// One node's part of a step: what was asked, and what rules here.
 pub(super) struct Node<'a> {
@@ -376,7 +308,6 @@ impl Node<'_> {
             task,
             &self.request.identity,
             self.socket.as_fd(),
-            deadline(self.config),
             self.config.prepare.timeout,
         )?)
     }

@@ -5,8 +5,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::failure::Failure;
 use super::half::{self, Opened};
-use super::node::{Failure, Node, deadline};
+use super::node::Node;
 use super::protocol::Start;
 use super::view::in_task_view;
 use crate::apply::FileAccess;
@@ -63,7 +64,6 @@ impl Node<'_> {
             Some(task),
             &self.request.identity,
             self.socket.as_fd(),
-            deadline(self.config),
             self.config.prepare.timeout,
         )?;
         Ok(source)

@@ -7,6 +7,8 @@
 //! user's rights. The new file has no name until it is whole: it takes the place of
 //! one that is there in one step, and never of a directory.
 
+mod place;
+
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -15,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use crate::apply::rootfs::{self, SCRATCH};
 use crate::image::sif::{self, Arch, Content, Kind, Layout, NewObject};
@@ -37,11 +39,6 @@ const MEMORY: &str = "512M";
 
 /// More files than this that cannot be read are not listed, and it fails.
 const MOST_LEFT_OUT: usize = 10_000;
-
-/// What a new file has before the job's umask is taken off.
-const MODE: u32 = 0o666;
-/// What is taken off where the job does not say.
-const UMASK: u32 = 0o022;
 
 /// Why nothing was saved: one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +86,7 @@ impl Target {
         let text = path.display().to_string();
         let parent = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().unwrap_or_default().to_owned();
-        let found = open_as_user(parent, &name, &request.identity, asker, deadline);
+        let found = place::open_as_user(parent, &name, &request.identity, asker, deadline);
         let directory = match found {
             Ok(Some(directory)) => directory,
             Ok(None) => return Err(SaveError::IsDirectory { path: text }),
@@ -102,7 +99,7 @@ impl Target {
             path,
             directory,
             name,
-            mode: mode_for(request),
+            mode: place::mode_for(request),
         })
     }
 
@@ -263,71 +260,6 @@ impl Target {
         }
         Ok(renamed?)
     }
-}
-
-/// The new file's permissions, by the umask that Slurm hands on (srun(1)).
-fn mode_for(request: &Request) -> Mode {
-    let said = request.variable("SLURM_UMASK").and_then(OsStr::to_str);
-    let umask = said.and_then(|octal| u32::from_str_radix(octal, 8).ok());
-    Mode::from_raw_mode(MODE & !umask.unwrap_or(UMASK))
-}
-
-/// Opens the directory in which `name` is to be; `None` where that is a directory
-/// already.
-fn open_as_user(
-    parent: &Path,
-    name: &OsStr,
-    who: &Identity,
-    asker: BorrowedFd<'_>,
-    deadline: Instant,
-) -> io::Result<Option<OwnedFd>> {
-    let (ours, theirs) = ipc::pair()?;
-    let child = sys::process::fork(|| {
-        sys::process::close_all_but(&[theirs.as_fd()]);
-        let opened = sys::credentials::become_user(who.uid, who.gid, &who.groups)
-            .and_then(|()| sys::process::die_with_parent())
-            .and_then(|()| open_directory(parent, name));
-        let sent = match opened {
-            Ok(Some(directory)) => ipc::send(theirs.as_fd(), b"d", &[directory.as_fd()]),
-            Ok(None) => ipc::send(theirs.as_fd(), b"x", &[]),
-            Err(error) => {
-                let number = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
-                ipc::send(theirs.as_fd(), &number, &[])
-            }
-        };
-        u8::from(sent.is_err())
-    })?;
-    drop(theirs);
-    match ipc::wait_answer(ours.as_fd(), asker, deadline)? {
-        Waited::Ready => {}
-        Waited::Deadline | Waited::Unwanted => {
-            child.abandon();
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    }
-    let message = ipc::receive(ours.as_fd())?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    match message.bytes.as_slice() {
-        b"d" => Ok(message.fds.into_iter().next()),
-        b"x" => Ok(None),
-        bytes => Err(bytes.try_into().map_or_else(
-            |_| io::ErrorKind::InvalidData.into(),
-            |number| io::Error::from_raw_os_error(i32::from_le_bytes(number)),
-        )),
-    }
-}
-
-/// In the child, as the user.
-fn open_directory(parent: &Path, name: &OsStr) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let links = ResolveFlags::NO_MAGICLINKS;
-    let at = rustix::fs::openat2(rustix::fs::CWD, parent, flags, Mode::empty(), links)?;
-    let there = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW);
-    if there.is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory) {
-        return Ok(None);
-    }
-    let wanted = Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::accessat(&at, c".", wanted, AtFlags::EACCESS)?;
-    Ok(Some(at))
 }
 
 fn program() -> Option<&'static str> {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::asked::Asked;
 use super::debug;
+use super::failure::{Failure, step};
 use super::named::Named;
-use super::node::{Built, Failure, Made, step};
+use super::node::{Built, Made};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;

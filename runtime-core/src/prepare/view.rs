@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::thread::LinkNameSpaceType;
 
-use super::node::{Failure, step};
+use super::failure::{Failure, step};
 use crate::sys;
 
 const MOUNT: Option<LinkNameSpaceType> = Some(LinkNameSpaceType::Mount);

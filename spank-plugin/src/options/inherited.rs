@@ -183,7 +183,7 @@ fn write(values: &Values) -> OsString {
     OsString::from_vec(out)
 }
 
-/// Reads what [`write`] wrote, or somebody else made up.
+/// Reads what [`write()`] wrote, or somebody else made up.
 ///
 /// # Errors
 /// Where it is no such list; the values are checked by whoever uses them.

@@ -404,9 +404,9 @@ fn root_lists_and_removes_containers(cluster: &Cluster) {
         .root("node1", "oarlock container rm --user bob r")
         .is_refused(["oarlock: container r: not on this node; try: oarlock container list"]);
     cluster
-        .alice(&format!(
+        .alice(
             "rm -f ~/is-in ~/go-on; (srun -w node1 --container-name=r sh -c 'echo in >/home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done' >/dev/null 2>&1 &); wait_for ~/is-in"
-        ))
+        )
         .succeeds();
     cluster
         .root("node1", "oarlock container rm --user 1000 r")
