@@ -43,7 +43,7 @@ pub(super) enum Failure {
     #[error("profile {0} names no image; add one to it, or give --container-image=PATH")]
     NoImage(ProfileName),
     #[error(
-        "the container that is joined has process ids or root of its own, and the step has a task prolog; join it by a step without --task-prolog"
+        "the container that is joined has process ids or root of its own, and the step has a task prolog; use its files without joining it: --container-name=NAME:no_exec"
     )]
     PrologInside,
     #[error("the first task of the node was ended before its container was there")]
