@@ -40,7 +40,7 @@ done
 find /tmp /var/tmp /run /dev/shm /dev/mqueue /var/spool/slurmd -xdev -mindepth 1 -maxdepth 3 \
     -not -path '/tmp/oarlock-tests-agent.*' -not -path '/tmp/ompi.*' \
     -not -path /run/oarlock -not -path /run/oarlock/loop.lock -not -path /run/oarlock/kept -not -path /run/oarlock/epilog \
-    -not -path /run/oarlock/live -not -path /run/oarlock/jobs -not -path /run/oarlock/swept \
+    -not -path /run/oarlock/live -not -path /run/oarlock/jobs -not -path /run/oarlock/swept -not -path /run/oarlock-names \
     -not -path '/run/oarlock/index*' -not -path '/var/spool/slurmd/cred_state*' 2>/dev/null | sed 's/^/entry /'
 find /var/lib/oarlock/containers -xdev -mindepth 3 -maxdepth 3 2>/dev/null | sed 's/^/entry /'
 find / /etc /home /root /opt /mnt /srv /var /var/lib -xdev -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/entry /'

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "construct")]
 pub mod live;
+pub mod names;
 pub mod release;
 #[cfg(feature = "construct")]
 pub mod store;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
-use super::Key;
+use super::{Key, names};
 use crate::runtime_directory;
 
 /// A step that makes or mounts a container holds the user's lock for as long as that
@@ -84,7 +84,9 @@ fn release_one(job: u32, link: &Path) -> io::Result<()> {
     let _lock = lock_of(&directory, PATIENCE)?;
     if key.job == Some(job) {
         unmount(&key)?;
-        return remove(&directory);
+        remove(&directory)?;
+        names::forget(&key);
+        return Ok(());
     }
     // Another job's step may be in it.
     if is_mounted_by(key.uid, &key)?.is_some() {
@@ -93,6 +95,7 @@ fn release_one(job: u32, link: &Path) -> io::Result<()> {
     unmount(&key)?;
     if links(job).join(removal(&key)).exists() {
         remove(&directory)?;
+        names::forget(&key);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{GLOBAL, Key, release};
+use super::{GLOBAL, Key, names, release};
 use crate::apply::image::Owner;
 use crate::apply::writable;
 use crate::runtime_directory;
@@ -218,7 +218,29 @@ pub fn sweep_once(base: &Path) -> io::Result<()> {
             }
         }
     }
-    Ok(())
+    show_all(base, &list(base)?)
+}
+
+/// Shows users what there is of theirs, and nothing else: after a boot, and after
+/// somebody has taken directories away by hand.
+///
+/// # Errors
+/// The last thing that went wrong; all others are shown.
+fn show_all(base: &Path, all: &[Entry]) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for entry in all {
+        let Entry { key, record, .. } = entry;
+        if let Err(error) = names::show(key, &record.image, record.created) {
+            outcome = Err(error);
+        }
+    }
+    // Asked again for each: one may just have been made or removed.
+    for key in names::shown() {
+        if !key.directory(base).exists() {
+            names::forget(&key);
+        }
+    }
+    outcome
 }
 
 fn names(place: &Path) -> io::Result<Vec<String>> {
@@ -257,7 +279,9 @@ pub fn remove(entry: &Entry) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     release::unmount(&entry.key)?;
-    release::remove(&entry.directory)
+    release::remove(&entry.directory)?;
+    names::forget(&entry.key);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::apply::image::Owner;
 use crate::apply::writable::Changes;
 use crate::config::SiteConfig;
 use crate::containers::store::{self, Record, State};
-use crate::containers::{Key, live, release};
+use crate::containers::{Key, live, names, release};
 use crate::image::source::Source;
 use crate::plan::containers::{self as plan, Refusal, Way};
 use crate::request::{NameUse, NamedContainer, Request, Scope};
@@ -286,6 +286,9 @@ impl Held {
             };
             store::publish(&aside, &named.directory, &record)
                 .map_err(named.step("writing its record"))?;
+            if let Err(error) = names::show(&named.key, &record.image, record.created) {
+                tracing::warn!(%error, "its user does not find the container in a list");
+            }
         }
         if let (HeldWay::Layer(_), Some(overlay), true) = (&self.way, overlay, lasting)
             && let Err(error) = keep(&named.key, overlay)

@@ -11,6 +11,7 @@ mod broken_nodes;
 mod command_line;
 mod confinement;
 mod contain_spank;
+mod containers_cli;
 mod entry;
 mod entry_point;
 mod environment;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         view::cases(),
         writable::cases(),
         named::cases(),
+        containers_cli::cases(),
         save::cases(),
         privileges::cases(),
         prolog::cases(),

@@ -36,7 +36,7 @@ fn clean<'a>(cluster: &'a Cluster, node: &'static str) -> Restore<'a> {
         "true",
         format!(
             "for m in /run/oarlock/live/*; do [ -e $m ] && {{ umount -l $m; rmdir $m; }}; done; \
-             rm -rf {BASE}/*; true"
+             rm -rf {BASE}/* /run/oarlock-names/*; true"
         ),
     )
 }
@@ -385,7 +385,7 @@ fn root_lists_and_removes_containers(cluster: &Cluster) {
         ))
         .stdout_and_code("\nfirst\n", 0);
     cluster
-        .root("node1", "oarlock container list --user alice")
+        .root("node1", "oarlock container list --user alice | cut -f1-5")
         .lines([
             format!("1000\tglobal\tr\tidle\t{TINY}"),
             "1000\tglobal\tidle\tidle\t/opt/images/tests/tiny.sqsh".to_owned(),
@@ -393,19 +393,12 @@ fn root_lists_and_removes_containers(cluster: &Cluster) {
     cluster
         .root("node1", "oarlock container list --user bob")
         .says("");
-    for user in ["alice", "bob"] {
-        cluster
-            .on("login", user, "oarlock container rm --user alice r")
-            .is_refused([
-                "oarlock: container: only root can see them on the node; as a user: srun -w NODE --container-name=NAME:remove true, or with --container-save=FILE",
-            ]);
-    }
     cluster
         .root("node1", "oarlock container rm --user bob r")
         .is_refused(["oarlock: container r: not on this node; try: oarlock container list"]);
     cluster
         .alice(
-            "rm -f ~/is-in ~/go-on; (srun -w node1 --container-name=r sh -c 'echo in >/home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done' >/dev/null 2>&1 &); wait_for ~/is-in"
+            "rm -f ~/is-in ~/go-on; (srun -w node1 --container-name=r sh -c 'echo in >/home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done' >/dev/null 2>&1 &); wait_for ~/is-in",
         )
         .succeeds();
     cluster

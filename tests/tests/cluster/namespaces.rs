@@ -342,7 +342,7 @@ fn a_running_container_is_joined_as_it_is(cluster: &Cluster) {
     let _clean = cluster.change(
         "node1",
         "true",
-        "for m in /run/oarlock/live/*; do [ -e $m ] && { umount -l $m; rmdir $m; }; done; rm -rf /var/lib/oarlock/containers/*; true",
+        "for m in /run/oarlock/live/*; do [ -e $m ] && { umount -l $m; rmdir $m; }; done; rm -rf /var/lib/oarlock/containers/* /run/oarlock-names/*; true",
     );
     for option in ["--container-unshare=ipc", "--container-remap-root"] {
         cluster

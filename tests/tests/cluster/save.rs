@@ -65,7 +65,7 @@ fn a_container_with_a_name_can_be_saved(cluster: &Cluster) {
     let _clean = cluster.change(
         "node1",
         "true",
-        "rm -rf /var/lib/oarlock/containers/1000/global/s; true",
+        "rm -rf /var/lib/oarlock/containers/1000/global/s /run/oarlock-names/*; true",
     );
     cluster
         .alice(&format!(
