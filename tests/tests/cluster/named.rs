@@ -136,7 +136,7 @@ fn the_words_behind_a_name_mean_what_they_say(cluster: &Cluster) {
 fn beside(image: &str, others: &str) -> String {
     format!(
         "rm -f ~/go-on ~/is-in; \
-         (srun -w node1 --container-name=r --container-image={image} --container-writable --container-mounts=/etc/hostname:/mark sh -c \
+         (srun --quiet -w node1 --container-name=r --container-image={image} --container-writable --container-mounts=/etc/hostname:/mark sh -c \
           'echo first >/x; readlink /proc/self/ns/mnt >/home/alice/is-in; until [ -e /home/alice/go-on ]; do sleep 0.1; done; cat /x' >~/out 2>&1 &); \
          wait_for ~/is-in; {others}; touch ~/go-on; wait_for ~/out; cat ~/out; rm -f ~/go-on ~/is-in ~/out"
     )
