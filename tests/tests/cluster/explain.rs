@@ -88,7 +88,7 @@ fn details_are_shown_where_asked(cluster: &Cluster) {
         .stdout_and_code("ran\nran\n", 0);
     for part in [
         "debug: trust, method: Kernel",
-        "debug: mount left out",
+        "debug: mount left out, source: /nowhere",
         "debug: container ready",
     ] {
         let line = format!("oarlock: node1: {part}");

@@ -10,6 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_wrong_variable_is_named,
         switches_of_the_command_line_win,
         what_sbatch_was_told_is_inherited_and_overruled,
+        a_line_of_the_script_wins_over_variables,
         switches_that_contradict_each_other,
         home_as_asked,
         arguments_of_pyxis,
@@ -109,6 +110,18 @@ fn what_sbatch_was_told_is_inherited_and_overruled(cluster: &Cluster) {
         ))
         .succeeds()
         .says("no home\nhome\nno home\ndemo\nno home\nCOMPLETED 0:0\n");
+}
+
+fn a_line_of_the_script_wins_over_variables(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "printf '#!/bin/sh\\n#SBATCH --container-image={TINY}\\ncat /etc/oarlock-image; pwd\\n' >~/job.sh\n\
+             export OARLOCK_CONTAINER_IMAGE=/nowhere.sif OARLOCK_CONTAINER_WORKDIR=/usr\n\
+             for more in '' --container-image={DEMO}; do\n\
+             job=$(sbatch --parsable $more -o ~/out ~/job.sh); finish $job; cat ~/out; done; rm ~/out ~/job.sh"
+        ))
+        .succeeds()
+        .says("tiny\n/usr\ndemo\n/usr\n");
 }
 
 fn switches_that_contradict_each_other(cluster: &Cluster) {
