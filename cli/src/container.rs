@@ -13,7 +13,7 @@ use runtime_core::CONFIG_PATH;
 use runtime_core::config::{ConfigError, SiteConfig};
 use runtime_core::containers::names::Listed;
 use runtime_core::containers::store::{self, Entry};
-use runtime_core::containers::{names, release};
+use runtime_core::containers::{gone, names, release};
 use runtime_core::image::policy;
 
 /// List, remove and export containers with a name
@@ -186,13 +186,17 @@ fn remove(
         .into_iter()
         .find(|e| (e.key.uid, e.key.name.as_str(), e.key.job) == (uid, name, job));
     let entry = found.ok_or_else(|| ContainerError::Missing(name.to_owned()))?;
-    store::remove(&entry).map_err(|error| match error.kind() {
+    let removed = store::remove(&entry).map_err(|error| match error.kind() {
         std::io::ErrorKind::ResourceBusy => ContainerError::Runs(name.to_owned()),
         _ => ContainerError::At {
             path: entry.directory.clone(),
             error,
         },
-    })
+    });
+    let base = SiteConfig::load(&args.config, true)?.writable.path;
+    gone::delete_behind(&base, || Ok(()))
+        .map_err(|error| ContainerError::At { path: base, error })?;
+    removed
 }
 
 fn uid(user: &str) -> Result<u32, ContainerError> {

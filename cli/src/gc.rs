@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use runtime_core::CONFIG_PATH;
 use runtime_core::config::{ConfigError, SiteConfig};
+use runtime_core::containers::{gone, release};
 use runtime_core::kept::{self, Whose};
 use runtime_core::runtime_directory;
 use runtime_core::store::{Store, StoreError};
@@ -35,6 +36,11 @@ pub(crate) enum GcError {
     Kept { error: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("containers {}: {error}; try again when the step that holds one has ended", path.display())]
+    Containers {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("store {}: {error}", path.display())]
     Clean {
         path: PathBuf,
@@ -58,6 +64,13 @@ pub(crate) fn run(args: &GcArgs) -> Result<(), GcError> {
             error,
         })?;
     }
+    let path = &config.writable.path;
+    release::again()
+        .and_then(|()| gone::delete_behind(path, || Ok(())))
+        .map_err(|error| GcError::Containers {
+            path: path.clone(),
+            error,
+        })?;
     println!(
         "released {mounts} mount{}, removed {} MiB of copies",
         if mounts == 1 { "" } else { "s" },

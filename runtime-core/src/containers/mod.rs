@@ -6,6 +6,7 @@
 //! There is no registry of who uses one: the kernel's tables of mounts say so.
 //! Users reach what is in one through their containers alone.
 
+pub mod gone;
 #[cfg(feature = "construct")]
 pub mod live;
 pub mod names;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{GLOBAL, Key, names, release};
+use super::{GLOBAL, Key, gone, names, release};
 use crate::apply::image::Owner;
 use crate::apply::writable;
 use crate::runtime_directory;
@@ -115,10 +115,7 @@ pub fn read(directory: &Path) -> io::Result<Option<Record>> {
 pub fn make(directory: &Path, owner: Owner) -> io::Result<PathBuf> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let aside = directory.with_file_name(format!(".new-{name}"));
-    match std::fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    gone::put_aside(&gone::base_of(&aside)?, &aside)?;
     let made = runtime_directory::make_private(&aside)?;
     let mode = Mode::from_raw_mode(0o755);
     writable::prepare(&made, mode, owner)?;
@@ -196,29 +193,59 @@ pub fn list(base: &Path) -> io::Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// Takes away what jobs of a former boot have left, once in a boot, before a job of
-/// this one has anything.
+/// Takes what jobs of a former boot have left out of sight, once in a boot;
+/// [`gone::delete_behind`] deletes it. Where another step is at it for longer than a
+/// moment, this one goes on without.
 ///
 /// # Errors
-/// What the kernel said.
+/// The last thing that went wrong; all else is done.
 pub fn sweep_once(base: &Path) -> io::Result<()> {
     const MARK: &str = "swept";
     if runtime_directory::path(MARK).exists() {
         return Ok(());
     }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = match rustix::fs::open(base, flags, Mode::empty()) {
+        // There has never been a container.
+        Err(rustix::io::Errno::NOENT) => return runtime_directory::open_file(MARK).map(drop),
+        opened => opened?,
+    };
+    if !crate::sys::lock::exclusive(&lock, std::time::Duration::from_secs(5))?
+        || runtime_directory::path(MARK).exists()
+    {
+        return Ok(());
+    }
+    let swept = sweep(base, booted()?);
+    let shown = list(base).and_then(|all| show_all(base, &all));
     runtime_directory::open_file(MARK)?;
+    swept.and(shown)
+}
+
+/// When this boot began, in seconds since 1970, proc(5).
+fn booted() -> io::Result<i64> {
+    let about = std::fs::read_to_string("/proc/stat")?;
+    let time = about.lines().find_map(|line| line.strip_prefix("btime "));
+    time.and_then(|time| time.trim().parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn sweep(base: &Path, booted: i64) -> io::Result<()> {
     let boot = boot();
+    let mut outcome = Ok(());
     for (_, place) in numbered(base)? {
-        for (_, job) in numbered(&place)? {
-            let is_of_now = names(&job)?
-                .iter()
-                .any(|name| matches!(read(&job.join(name)), Ok(Some(r)) if r.boot == boot));
-            if !is_of_now {
-                std::fs::remove_dir_all(&job)?;
+        for (_, job) in numbered(&place).unwrap_or_default() {
+            match is_older(&job, &boot, booted) {
+                Ok(false) => {}
+                Ok(true) => {
+                    if let Err(error) = gone::put_aside(base, &job) {
+                        outcome = Err(error);
+                    }
+                }
+                Err(error) => outcome = Err(error),
             }
         }
     }
-    show_all(base, &list(base)?)
+    outcome
 }
 
 /// Shows users what there is of theirs, and nothing else: after a boot, and after
@@ -241,6 +268,19 @@ fn show_all(base: &Path, all: &[Entry]) -> io::Result<()> {
         }
     }
     outcome
+}
+
+/// Whether nothing was made in a job's directory since this boot began: a step that has
+/// just begun has no record yet, but has changed the directory.
+fn is_older(job: &Path, boot: &str, booted: i64) -> io::Result<bool> {
+    let about = rustix::fs::lstat(job)?;
+    // The field's width differs by architecture.
+    #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
+    let changed = about.st_ctime as i64;
+    Ok(changed < booted
+        && !names(job)?
+            .iter()
+            .any(|name| matches!(read(&job.join(name)), Ok(Some(r)) if r.boot == boot)))
 }
 
 fn names(place: &Path) -> io::Result<Vec<String>> {
@@ -275,7 +315,9 @@ fn numbered(place: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
 pub fn remove(entry: &Entry) -> io::Result<()> {
     let patience = std::time::Duration::from_secs(5);
     let _lock = release::lock_of(&entry.directory, patience)?;
-    if release::is_mounted_by(entry.key.uid, &entry.key)?.is_some() {
+    if release::is_mounted_by(entry.key.uid, &entry.key)?.is_some()
+        || !release::is_left(&entry.directory, std::time::Duration::ZERO)?
+    {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     release::unmount(&entry.key)?;
@@ -287,6 +329,7 @@ pub fn remove(entry: &Entry) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     #[test]
     fn a_container_is_there_when_it_is_whole() {
@@ -322,6 +365,23 @@ mod tests {
         assert_eq!(all[0].key, key);
         remove(&all[0]).unwrap();
         assert!(list(&base).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_what_is_older_than_the_boot_is_swept() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        std::fs::create_dir_all(base.join("1/7/.new-a/upper/x")).unwrap();
+        std::fs::create_dir_all(base.join("1/global/a")).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = i64::try_from(now.as_secs()).unwrap();
+        assert!(booted().unwrap() <= now);
+        sweep(base, now - 60).unwrap();
+        assert!(base.join("1/7/.new-a").exists());
+        sweep(base, now + 60).unwrap();
+        assert!(!base.join("1/7").exists());
+        assert!(base.join("1/global/a").exists());
+        assert_eq!(std::fs::read_dir(base.join(".gone")).unwrap().count(), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::apply::image::Owner;
 use crate::apply::writable::Changes;
 use crate::config::SiteConfig;
 use crate::containers::store::{self, Record, State};
-use crate::containers::{Key, live, names, release};
+use crate::containers::{Key, gone, live, names, release};
 use crate::image::source::Source;
 use crate::plan::containers::{self as plan, Refusal, Way};
 use crate::request::{NameUse, NamedContainer, Request, Scope};
@@ -64,6 +64,8 @@ pub(super) struct Held {
     pub(super) way: HeldWay,
     /// A container that is being made.
     aside: Option<PathBuf>,
+    /// Says that it is used until a rank is in it: others may not remove it.
+    entered: Option<OwnedFd>,
 }
 
 /// Where its files come from.
@@ -158,6 +160,9 @@ impl Named {
         if let Err(error) = store::sweep_once(&self.base) {
             tracing::warn!(%error, "what jobs of a former boot have left stays");
         }
+        if let Err(error) = release::again() {
+            tracing::warn!(%error, "what jobs that ended have left stays");
+        }
         store::make_above(&self.base, &self.key).map_err(self.step("making its directory"))?;
         let lock = release::lock_of(&self.directory, PATIENCE);
         let lock = lock.map_err(|error| match error.raw_os_error() {
@@ -183,6 +188,7 @@ impl Named {
             lock: Some(lock),
             way: HeldWay::Mounted,
             aside: None,
+            entered: None,
             named: self,
         };
         held.way = match (way, running) {
@@ -295,6 +301,8 @@ impl Held {
         {
             tracing::warn!(%error, "no other step can use the container while this one runs");
         }
+        let entered = release::enter(&named.directory);
+        self.entered = Some(entered.map_err(named.step("entering it"))?);
         self.lock = None;
         Ok(())
     }
@@ -309,7 +317,9 @@ pub(super) fn on_disk(request: &Request, config: &SiteConfig, owner: Owner) -> i
         return Err(io::ErrorKind::Unsupported.into());
     }
     let base = &config.writable.path;
-    store::sweep_once(base)?;
+    if let Err(error) = store::sweep_once(base) {
+        tracing::warn!(%error, "what jobs of a former boot have left stays");
+    }
     let key = Key {
         uid: request.identity.uid,
         job: Some(request.job),
@@ -326,7 +336,7 @@ impl Drop for Held {
     /// What was not finished is nobody's.
     fn drop(&mut self) {
         if let Some(aside) = self.aside.take() {
-            let _ = std::fs::remove_dir_all(aside);
+            let _ = gone::put_aside(&self.named.base, &aside);
         }
     }
 }

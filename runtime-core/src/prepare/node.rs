@@ -27,6 +27,7 @@ use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
+use crate::containers::gone;
 use crate::containers::store::State;
 use crate::image::layout::Role;
 use crate::image::policy;
@@ -254,6 +255,15 @@ impl Node<'_> {
         }
         if ipc::is_hung_up(self.socket.as_fd()) {
             return;
+        }
+        if self.held.is_some() {
+            // A step leaves no process: what is not deleted at its end, another begins
+            // again.
+            let base = &self.config.writable.path;
+            let join = || groups.join(std::process::id());
+            if let Err(error) = gone::delete_behind(base, join) {
+                tracing::warn!(%error, "what containers have left is not deleted");
+            }
         }
         if let Some((source, wish)) = &built.behind {
             let image = self.request.image();

@@ -8,7 +8,6 @@ pub mod credentials;
 #[cfg(feature = "construct")]
 pub mod file;
 pub mod file_capabilities;
-#[cfg(feature = "construct")]
 pub mod idle;
 #[cfg(feature = "construct")]
 pub mod idmap;

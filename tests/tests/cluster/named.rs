@@ -23,6 +23,8 @@ pub(crate) fn cases() -> Vec<Case> {
         nothing_of_it_can_be_reached_from_outside,
         changes_without_a_name_can_be_on_the_disk,
         a_user_removes_his_container_by_a_step,
+        what_runs_beside_a_container_does_not_keep_it,
+        what_a_job_leaves_goes_however_deep_it_is,
         root_lists_and_removes_containers,
         a_requeued_job_finds_its_container,
         what_a_task_of_an_array_makes_is_its_own,
@@ -376,6 +378,57 @@ fn a_user_removes_his_container_by_a_step(cluster: &Cluster) {
     cluster
         .alice("srun -w node1 --container-name=a true")
         .is_refused([missing]);
+}
+
+/// Waits until a process of its own has deleted what has lost its name on node1.
+const DELETED: &str = "for i in $(seq 100); do [ -z \"$(ls -A /var/lib/oarlock/containers/.gone 2>/dev/null)\" ] && break; sleep 0.1; done";
+
+fn what_runs_beside_a_container_does_not_keep_it(cluster: &Cluster) {
+    cluster.images();
+    let _clean = clean(cluster, "node1");
+    // The node's own mount is in the sight of every process without a container.
+    cluster
+        .alice(&format!(
+            "rm -f ~/is-in; (srun -w node1 -n1 sh -c 'echo $SLURM_JOB_ID >/home/alice/is-in; sleep 300' >/dev/null 2>&1 &); wait_for ~/is-in; \
+             srun -w node1 -n1 --container-name=a --container-writable --container-image={TINY} sh -c 'echo x >/x'; \
+             srun -w node1 -n1 --container-name=a:remove cat /x"
+        ))
+        .stdout_and_code("x\n", 0);
+    cluster
+        .root(
+            "node1",
+            &format!(
+                "for i in $(seq 100); do [ -e {BASE}/1000/global/a ] || break; sleep 0.1; done; {DELETED}; \
+                 ls -A {BASE}/1000/global {BASE}/.gone 2>/dev/null | grep -v :; ls /run/oarlock/live; pgrep -u alice -x sleep >/dev/null && echo runs"
+            ),
+        )
+        .stdout_and_code("runs\n", 0);
+    cluster
+        .alice("scancel $(cat ~/is-in); finish $(cat ~/is-in); rm ~/is-in")
+        .succeeds();
+}
+
+fn what_a_job_leaves_goes_however_deep_it_is(cluster: &Cluster) {
+    cluster.images();
+    let _scope = ends_with_the_job(cluster);
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-name=deep --container-writable --container-image={TINY} sh -c \
+             'mkdir -p /$1 && echo x >/d/file && echo made' sh $(printf 'd/%.0s' $(seq 2000))"
+        ))
+        .stdout_and_code("made\n", 0);
+    cluster
+        .root(
+            "node1",
+            &format!(
+                "for i in $(seq 100); do [ -z \"$(ls -A /run/oarlock/jobs)\" ] && break; sleep 0.1; done; {DELETED}; \
+                 find {BASE} -mindepth 2 -not -name lock -not -name global | head -n 3"
+            ),
+        )
+        .says("");
+    cluster
+        .alice("for i in $(seq 100); do [ $(sinfo -h -n node1 -o %T) = idle ] && break; sleep 0.1; done; sinfo -h -n node1 -o %T")
+        .stdout_and_code("idle\n", 0);
 }
 
 fn root_lists_and_removes_containers(cluster: &Cluster) {
