@@ -71,6 +71,8 @@ pub fn delete_behind(base: &Path, join: impl FnOnce() -> io::Result<()>) -> io::
     if std::fs::read_dir(&place)?.next().is_none() {
         return Ok(());
     }
+    // An epilog may run without standard streams: their numbers are about to be used.
+    let gone = rustix::io::fcntl_dupfd_cloexec(&gone, 3)?;
     let work = || {
         sys::process::reset_signals();
         let _ = rustix::process::chdir("/");

@@ -30,6 +30,7 @@ mod mount_flags;
 mod mounts;
 mod mpi;
 mod named;
+mod named_jobs;
 mod names;
 mod namespaces;
 mod node_failure;
@@ -41,6 +42,7 @@ mod privileges;
 mod profiles;
 mod prolog;
 mod prolog_attacks;
+mod prolog_namespaces;
 mod pyxis;
 mod ranks;
 mod remap_root;
@@ -97,11 +99,13 @@ fn main() -> ExitCode {
         view::cases(),
         writable::cases(),
         named::cases(),
+        named_jobs::cases(),
         containers_cli::cases(),
         save::cases(),
         privileges::cases(),
         prolog::cases(),
         prolog_attacks::cases(),
+        prolog_namespaces::cases(),
         hostile_images::cases(),
         hostile_roots::cases(),
         hostile_fields::cases(),

@@ -28,7 +28,6 @@ pub(crate) fn cases() -> Vec<Case> {
         every_form_of_image_is_entered,
         mpi_finds_its_world_after_a_prolog,
         a_terminal_after_a_prolog,
-        process_ids_and_root_of_its_own,
     ]
 }
 
@@ -479,31 +478,4 @@ fn a_terminal_after_a_prolog(cluster: &Cluster) {
         assert!(output.stdout.contains("/dev/pts/"), "{output}");
         assert!(output.stdout.contains("demo"), "{output}");
     });
-}
-
-/// `oarlock-enter` neither forks nor becomes anybody: here the prologs come first.
-fn process_ids_and_root_of_its_own(cluster: &Cluster) {
-    let _script = script(
-        cluster,
-        "echo export FROM_PROLOG=$(id -u)-$(cat /etc/oarlock-image 2>/dev/null)",
-    );
-    for (option, look, seen) in [
-        (
-            "--container-unshare=pid",
-            "echo $FROM_PROLOG; test -e /proc/1/root || ls /proc/1/comm",
-            "1000-\n/proc/1/comm\n",
-        ),
-        (
-            "--container-remap-root",
-            "echo $FROM_PROLOG; id -u",
-            "1000-\n0\n",
-        ),
-    ] {
-        cluster
-            .alice(&format!(
-                "srun -w node1 --task-prolog=/shared/prolog.sh --container-image={DEMO} {option} sh -c '{look}'"
-            ))
-            .succeeds()
-            .says(seen);
-    }
 }
