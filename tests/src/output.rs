@@ -23,6 +23,9 @@ const WAITING: &[&str] = &[
     " has been revoked.",
     "salloc: Pending job allocation",
     "salloc: Waiting for resource configuration",
+    // The node still ends the job before.
+    " step creation temporarily disabled, retrying (Requested operation is presently disabled)",
+    "srun: Step created for StepId=",
 ];
 
 /// A finished command.
