@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::as_user::AsUser;
 use super::failure::Failure;
 use super::named::Named;
-use super::node::{Node, deadline};
-use super::profile::{self, Place};
+use super::node::Node;
+use super::profile;
 use super::view::{in_task_view, is_own_namespace};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
@@ -52,11 +53,7 @@ impl<'a> Asked<'a> {
     /// Before there is a task: `None` where its view of the files is needed. What
     /// goes wrong is not told yet.
     pub(super) fn early(&self) -> Option<Cow<'a, Request>> {
-        let place = Place {
-            cwd: None,
-            task: None,
-        };
-        self.resolve(place).ok()
+        self.resolve(None, None).ok()
     }
 
     /// As the task in `namespace` sees the files; what was found early counts where
@@ -72,26 +69,24 @@ impl<'a> Asked<'a> {
             Some(found) if found.options.profile.is_none() || is_own_namespace(namespace)? => {
                 Ok(found)
             }
-            _ => in_task_view(namespace, || {
-                self.resolve(Place {
-                    cwd,
-                    task: Some(task),
-                })
-            }),
+            _ => in_task_view(namespace, || self.resolve(cwd, Some(task))),
         }
     }
 
-    fn resolve(&self, place: Place<'_>) -> Result<Cow<'a, Request>, Failure> {
+    fn resolve(
+        &self,
+        cwd: Option<&HostPath>,
+        task: Option<&Groups>,
+    ) -> Result<Cow<'a, Request>, Failure> {
         let mut request = Cow::Borrowed(self.request);
         if let Some(name) = &self.request.options.profile {
-            let found = profile::read_as_user(
-                name,
-                self.request,
-                self.config,
-                place,
-                self.socket.as_fd(),
-                deadline(self.config),
-            )?;
+            let user = AsUser {
+                who: &self.request.identity,
+                task,
+                asker: self.socket.as_fd(),
+                seconds: self.config.prepare.timeout,
+            };
+            let found = profile::read(name, self.request, self.config, cwd, user)?;
             request.to_mut().options = found.below(&self.request.options);
             if request.options.image.is_none() && request.options.name.is_none() {
                 return Err(Failure::NoImage(name.clone()));

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::failure::{Failure, step};
 use super::named::{self, Named};
-use super::node::{Built, Node, deadline};
+use super::node::{Built, Node};
 use super::protocol::{self, Start};
 use super::save::Target;
 use super::view::in_task_view;
@@ -118,19 +118,14 @@ impl Node<'_> {
         &self,
         namespace: &OwnedFd,
         start: &Start,
+        task: &Groups,
     ) -> Result<Option<Target>, Failure> {
         let Some(path) = &self.request.options.save else {
             return Ok(None);
         };
         in_task_view(namespace, || {
-            let (asker, deadline) = (self.socket.as_fd(), deadline(self.config));
-            Ok(Target::open(
-                path,
-                start.cwd.as_ref(),
-                self.request,
-                asker,
-                deadline,
-            )?)
+            let user = self.user(Some(task));
+            Ok(Target::open(path, start.cwd.as_ref(), self.request, user)?)
         })
         .map(Some)
     }

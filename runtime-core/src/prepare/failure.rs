@@ -1,10 +1,9 @@
 //! Why no container was made: whatever part of the work says so.
 
+use super::as_user::Unanswered;
 use super::builder::BuildError;
 use super::choose::ChoiceError;
-use super::half::HalfError;
 use super::named::NamedError;
-use super::profile::ReadError;
 use super::save::SaveError;
 use crate::apply::ApplyError;
 use crate::apply::identity::IdentityError;
@@ -22,7 +21,7 @@ pub(super) enum Failure {
     )]
     Request(String),
     #[error(transparent)]
-    Half(#[from] HalfError),
+    Unanswered(#[from] Unanswered),
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
@@ -38,8 +37,6 @@ pub(super) enum Failure {
     },
     #[error(transparent)]
     Name(#[from] RequestError),
-    #[error(transparent)]
-    Profile(#[from] ReadError),
     #[error("profile {0} names no image; add one to it, or give --container-image=PATH")]
     NoImage(ProfileName),
     #[error(

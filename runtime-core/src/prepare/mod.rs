@@ -16,6 +16,8 @@
 //! ```
 
 #[cfg(feature = "construct")]
+mod as_user;
+#[cfg(feature = "construct")]
 mod asked;
 #[cfg(feature = "construct")]
 pub mod builder;
@@ -32,7 +34,7 @@ mod explain;
 #[cfg(feature = "construct")]
 mod failure;
 #[cfg(feature = "construct")]
-pub mod half;
+mod half;
 #[cfg(feature = "construct")]
 mod named;
 #[cfg(feature = "construct")]
@@ -40,7 +42,7 @@ mod node;
 #[cfg(feature = "construct")]
 mod overlays;
 #[cfg(feature = "construct")]
-pub mod profile;
+mod profile;
 pub mod protocol;
 #[cfg(feature = "construct")]
 mod save;

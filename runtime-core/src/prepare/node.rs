@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::as_user::AsUser;
 use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, Chosen, Wish};
 use super::explain;
@@ -311,15 +312,18 @@ impl Node<'_> {
             })?;
         }
         self.request.image().must_be_a_path()?;
-        Ok(half::open_as_user(
-            self.request.image(),
-            Role::Image,
-            cwd,
+        let image = self.request.image();
+        Ok(half::open(image, Role::Image, cwd, self.user(task))?)
+    }
+
+    /// The user, where something is opened for him.
+    pub(super) fn user<'a>(&'a self, task: Option<&'a Groups>) -> AsUser<'a> {
+        AsUser {
+            who: &self.request.identity,
             task,
-            &self.request.identity,
-            self.socket.as_fd(),
-            self.config.prepare.timeout,
-        )?)
+            asker: self.socket.as_fd(),
+            seconds: self.config.prepare.timeout,
+        }
     }
 
     fn choose(&self, source: Source) -> Result<Chosen, Failure> {
@@ -446,6 +450,6 @@ impl Node<'_> {
     }
 }
 
-pub(super) fn deadline(config: &SiteConfig) -> Instant {
+fn deadline(config: &SiteConfig) -> Instant {
     Instant::now() + Duration::from_secs(u64::from(config.prepare.timeout))
 }

@@ -57,15 +57,7 @@ impl Node<'_> {
         task: &Groups,
     ) -> Result<Source, Failure> {
         let name = ImageName::parse(path.as_path().as_os_str())?;
-        let Opened { source, .. } = half::open_as_user(
-            &name,
-            Role::Overlay,
-            cwd,
-            Some(task),
-            &self.request.identity,
-            self.socket.as_fd(),
-            self.config.prepare.timeout,
-        )?;
+        let Opened { source, .. } = half::open(&name, Role::Overlay, cwd, self.user(Some(task)))?;
         Ok(source)
     }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
+use super::as_user::{AsUser, Unanswered};
 use crate::apply::rootfs::{self, SCRATCH};
 use crate::image::sif::{self, Arch, Content, Kind, Layout, NewObject};
 use crate::path::HostPath;
@@ -44,7 +45,7 @@ const MOST_LEFT_OUT: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SaveError {
     #[error("--container-save={path}: {error}; the directory must exist and be writable by you")]
-    Directory { path: String, error: io::Error },
+    Directory { path: String, error: Unanswered },
     #[error("--container-save={path}: is a directory; give the name of a file")]
     IsDirectory { path: String },
     #[error("--container-save={path}: mksquashfs is not on this node; install squashfs-tools")]
@@ -78,15 +79,14 @@ impl Target {
         path: &SavePath,
         cwd: Option<&HostPath>,
         request: &Request,
-        asker: BorrowedFd<'_>,
-        deadline: Instant,
+        user: AsUser<'_>,
     ) -> Result<Self, SaveError> {
         let base = cwd.map_or(Path::new("/"), HostPath::as_path);
         let path = base.join(path.as_os_str());
         let text = path.display().to_string();
         let parent = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().unwrap_or_default().to_owned();
-        let found = place::open_as_user(parent, &name, &request.identity, asker, deadline);
+        let found = place::open(parent, &name, user);
         let directory = match found {
             Ok(Some(directory)) => directory,
             Ok(None) => return Err(SaveError::IsDirectory { path: text }),

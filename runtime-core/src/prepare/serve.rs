@@ -147,7 +147,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         Made::Waits(waiting) => node.stage_and_build(*waiting, &namespace, &start, &task)?,
     };
     build = build.max(begun.elapsed());
-    let target = node.save_target(&namespace, &start)?;
+    let target = node.save_target(&namespace, &start, &task)?;
     node.join_task(&built, &task)?;
     let times = Times {
         image: micros(image),

@@ -16,7 +16,8 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Whether a job runs on node1 and has its own /tmp; what it said if not.
-const TRIAL: &str = "srun -Q -w node1 sh -c 'grep -c \" /tmp \" /proc/self/mountinfo' 2>&1 </dev/null";
+const TRIAL: &str =
+    "srun -Q -w node1 sh -c 'grep -c \" /tmp \" /proc/self/mountinfo' 2>&1 </dev/null";
 
 /// How many numbers of namespaces a CPU takes at once (`COOKIE_LOCAL_BATCH` of Linux).
 const NUMBERS_AT_ONCE: usize = 4096;

@@ -2,15 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Instant;
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
-use crate::request::{Identity, Request};
-use crate::sys;
-use crate::sys::ipc::{self, Waited};
+use super::super::as_user::{AsUser, Findings, Unanswered};
+use crate::request::Request;
 
 /// What a new file has before the job's umask is taken off.
 const MODE: u32 = 0o666;
@@ -26,46 +24,19 @@ pub(super) fn mode_for(request: &Request) -> Mode {
 
 /// Opens the directory in which `name` is to be; `None` where that is a directory
 /// already.
-pub(super) fn open_as_user(
+pub(super) fn open(
     parent: &Path,
     name: &OsStr,
-    who: &Identity,
-    asker: BorrowedFd<'_>,
-    deadline: Instant,
-) -> io::Result<Option<OwnedFd>> {
-    let (ours, theirs) = ipc::pair()?;
-    let child = sys::process::fork(|| {
-        sys::process::close_all_but(&[theirs.as_fd()]);
-        let opened = sys::credentials::become_user(who.uid, who.gid, &who.groups)
-            .and_then(|()| sys::process::die_with_parent())
-            .and_then(|()| open_directory(parent, name));
-        let sent = match opened {
-            Ok(Some(directory)) => ipc::send(theirs.as_fd(), b"d", &[directory.as_fd()]),
-            Ok(None) => ipc::send(theirs.as_fd(), b"x", &[]),
-            Err(error) => {
-                let number = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
-                ipc::send(theirs.as_fd(), &number, &[])
-            }
-        };
-        u8::from(sent.is_err())
+    user: AsUser<'_>,
+) -> Result<Option<OwnedFd>, Unanswered> {
+    let subject = parent.display().to_string();
+    let findings = user.ask(&subject, || {
+        open_directory(parent, name).map(|directory| Findings {
+            bytes: Vec::new(),
+            fds: directory.into_iter().collect(),
+        })
     })?;
-    drop(theirs);
-    match ipc::wait_answer(ours.as_fd(), asker, deadline)? {
-        Waited::Ready => {}
-        Waited::Deadline | Waited::Unwanted => {
-            child.abandon();
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    }
-    let message = ipc::receive(ours.as_fd())?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    match message.bytes.as_slice() {
-        b"d" => Ok(message.fds.into_iter().next()),
-        b"x" => Ok(None),
-        bytes => Err(bytes.try_into().map_or_else(
-            |_| io::ErrorKind::InvalidData.into(),
-            |number| io::Error::from_raw_os_error(i32::from_le_bytes(number)),
-        )),
-    }
+    Ok(findings.fds.into_iter().next())
 }
 
 /// In the child, as the user.

@@ -1,0 +1,142 @@
+//! Asking a child that has become the user, and its one answer.
+//!
+//! What a user has named is opened, and what he has written is read, by a process
+//! that has his rights and no others. Its parent, which is root, gets one message,
+//! and gives the child up where nobody waits for it any more.
+
+use std::fmt::Display;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::request::Identity;
+use crate::sys;
+use crate::sys::cgroup::Groups;
+use crate::sys::ipc::{self, Waited};
+
+/// First byte of an answer: what was asked for follows.
+const FOUND: u8 = b'F';
+/// First byte of an answer: a line for the user follows.
+const REFUSED: u8 = b'X';
+/// No refusal is longer, in bytes.
+const MAX_REFUSAL: usize = 2048;
+
+/// Who is asked, and who waits for it.
+#[derive(Clone, Copy)]
+pub(super) struct AsUser<'a> {
+    /// Whom the child becomes.
+    pub(super) who: &'a Identity,
+    /// The task whose control groups the child joins. Before there is one it is where
+    /// slurmstepd was when it started `oarlock-prepare`: Slurm makes the step's groups
+    /// only later.
+    pub(super) task: Option<&'a Groups>,
+    /// The socket behind which somebody waits.
+    pub(super) asker: BorrowedFd<'a>,
+    /// The site's bound, in seconds.
+    pub(super) seconds: u32,
+}
+
+/// What the child found: bytes of its own making, and descriptors.
+#[derive(Debug)]
+pub(super) struct Findings {
+    /// Not to be believed.
+    pub(super) bytes: Vec<u8>,
+    pub(super) fds: Vec<OwnedFd>,
+}
+
+/// Why there are no findings: one line for the user.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    /// What the child said.
+    #[error("{0}")]
+    Said(String),
+    #[error("{subject}: no answer within {seconds} s; is the file system it lies on alive?")]
+    Timeout { subject: String, seconds: u32 },
+    /// It ended without a word, or its word was nonsense.
+    #[error("{0}: the process that opens it ended unexpectedly; see the node's journal")]
+    Died(String),
+    #[error("the step ended before {0} was opened")]
+    Unwanted(String),
+    #[error("{subject}: starting the process that opens it: {error}")]
+    Start { subject: String, error: io::Error },
+}
+
+impl AsUser<'_> {
+    /// Asks; `subject` is what is opened, as in `image app.sif`, and begins the line
+    /// that says why there is no answer. `open` runs in the child.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) fn ask<E: Display>(
+        &self,
+        subject: &str,
+        open: impl FnOnce() -> Result<Findings, E>,
+    ) -> Result<Findings, Unanswered> {
+        let deadline = Instant::now() + Duration::from_secs(u64::from(self.seconds));
+        let subject = || subject.to_owned();
+        let start = |error| Unanswered::Start {
+            subject: subject(),
+            error,
+        };
+        let (ours, theirs) = ipc::pair().map_err(start)?;
+        let child = sys::process::fork(|| {
+            sys::process::close_all_but(&[theirs.as_fd()]);
+            let become_user = || {
+                sys::credentials::become_user(self.who.uid, self.who.gid, &self.who.groups)?;
+                sys::process::die_with_parent()
+            };
+            match become_user() {
+                Ok(()) => u8::from(tell(theirs.as_fd(), open()).is_err()),
+                Err(_) => 2,
+            }
+        })
+        .map_err(start)?;
+        drop(theirs);
+        if let Some(task) = self.task
+            && let Err(error) = task.join(child.id())
+        {
+            tracing::warn!(%error, "{} is opened outside the task's control groups", subject());
+        }
+        match ipc::wait_answer(ours.as_fd(), self.asker, deadline).map_err(start)? {
+            Waited::Ready => {}
+            Waited::Deadline => {
+                child.abandon();
+                return Err(Unanswered::Timeout {
+                    subject: subject(),
+                    seconds: self.seconds,
+                });
+            }
+            Waited::Unwanted => {
+                child.abandon();
+                return Err(Unanswered::Unwanted(subject()));
+            }
+        }
+        let Some(message) = ipc::receive(ours.as_fd()).map_err(start)? else {
+            return Err(Unanswered::Died(subject()));
+        };
+        match message.bytes.split_first() {
+            Some((&FOUND, bytes)) => Ok(Findings {
+                bytes: bytes.to_vec(),
+                fds: message.fds,
+            }),
+            Some((&REFUSED, text)) => {
+                Err(Unanswered::Said(String::from_utf8_lossy(text).into_owned()))
+            }
+            _ => Err(Unanswered::Died(subject())),
+        }
+    }
+}
+
+/// In the child.
+fn tell<E: Display>(socket: BorrowedFd<'_>, findings: Result<Findings, E>) -> io::Result<()> {
+    let (kind, bytes, fds) = match findings {
+        Ok(Findings { bytes, fds }) => (FOUND, bytes, fds),
+        Err(error) => {
+            let text = error.to_string().bytes().take(MAX_REFUSAL).collect();
+            (REFUSED, text, Vec::new())
+        }
+    };
+    let message: Vec<u8> = std::iter::once(kind).chain(bytes).collect();
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    ipc::send(socket, &message, &fds)
+}
