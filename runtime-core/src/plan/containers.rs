@@ -31,7 +31,9 @@ pub enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// `create`, and it is there.
-    #[error("it exists already on this node; leave :create out to use it, or remove it first")]
+    #[error(
+        "it exists already on this node; leave :create out to use it, or remove it: oarlock container rm NAME"
+    )]
     Exists,
     /// `exec`, and nobody is in it.
     #[error("it does not run on this node; leave :exec out to start it")]
@@ -39,6 +41,9 @@ pub enum Refusal {
     /// It is not there, and there is nothing to make it of.
     #[error("it does not exist on this node; name the image to make it of, with --container-image")]
     Missing,
+    /// `remove`, and it is not there.
+    #[error("it does not exist on this node; see: oarlock container list")]
+    Absent,
 }
 
 /// Decides.
@@ -53,7 +58,7 @@ pub fn decide(how: NameUse, state: State) -> Result<Way, Refusal> {
     };
     match (how, state.exists, state.runs) {
         (NameUse::Remove, true, _) => Ok(Way::Files),
-        (NameUse::Remove, false, _) => Err(Refusal::Missing),
+        (NameUse::Remove, false, _) => Err(Refusal::Absent),
         (NameUse::Create, true, _) => Err(Refusal::Exists),
         (NameUse::Exec, true, true) => Ok(Way::Join),
         (NameUse::Exec, ..) => Err(Refusal::NotRunning),
@@ -100,7 +105,7 @@ mod tests {
             (NoExec, image, Ok(Way::Create)),
             (NoExec, there, Ok(Way::Files)),
             (NoExec, runs, Ok(Way::Files)),
-            (Remove, image, Err(Refusal::Missing)),
+            (Remove, image, Err(Refusal::Absent)),
             (Remove, there, Ok(Way::Files)),
             (Remove, runs, Ok(Way::Files)),
         ] {

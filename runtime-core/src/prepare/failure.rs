@@ -75,3 +75,6 @@ pub(super) enum Failure {
 pub(super) fn step(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Step { what, error }
 }
+
+#[cfg(test)]
+mod tests;

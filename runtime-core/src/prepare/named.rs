@@ -28,7 +28,7 @@ pub(super) enum NamedError {
     #[error("container {name}: {refusal}")]
     Refused { name: String, refusal: Refusal },
     #[error(
-        "container {name}: its image {image} was changed or replaced since it was made; put the image back, or remove the container"
+        "container {name}: its image {image} was changed or replaced since it was made; put the image back, or remove the container: oarlock container rm {name}"
     )]
     Changed { name: String, image: String },
     #[error(

@@ -150,7 +150,7 @@ fn a_user_removes_a_container(cluster: &Cluster) {
     cluster
         .bob("oarlock container rm --node node1 hers")
         .is_refused([
-            "oarlock: node1: container hers: it does not exist on this node; name the image to make it of, with --container-image",
+            "oarlock: node1: container hers: it does not exist on this node; see: oarlock container list",
         ]);
     cluster
         .alice("oarlock container rm --node node1 hers")

@@ -127,7 +127,7 @@ fn the_words_behind_a_name_mean_what_they_say(cluster: &Cluster) {
             "srun -w node1 --container-name=w:create --container-image={TINY} true"
         ))
         .is_refused([
-            "oarlock: node1: container w: it exists already on this node; leave :create out to use it, or remove it first",
+            "oarlock: node1: container w: it exists already on this node; leave :create out to use it, or remove it: oarlock container rm NAME",
         ]);
     cluster
         .alice("srun -w node1 --container-name=w:no_exec cat /etc/oarlock-image")
@@ -261,7 +261,7 @@ fn a_changed_image_is_another_one(cluster: &Cluster) {
     cluster
         .alice("srun -w node1 --container-name=a true")
         .is_refused([
-            "oarlock: node1: container a: its image /opt/images/tests/changes.sif was changed or replaced since it was made; put the image back, or remove the container",
+            "oarlock: node1: container a: its image /opt/images/tests/changes.sif was changed or replaced since it was made; put the image back, or remove the container: oarlock container rm a",
         ]);
 }
 
@@ -361,7 +361,9 @@ fn a_user_removes_his_container_by_a_step(cluster: &Cluster) {
         .succeeds();
     cluster
         .bob("srun -w node1 --container-name=a:remove true")
-        .is_refused([missing]);
+        .is_refused([
+            "oarlock: node1: container a: it does not exist on this node; see: oarlock container list",
+        ]);
     cluster
         .alice("srun -w node1 --container-name=a:remove cat /etc/oarlock-image")
         .stdout_and_code("tiny\n", 0);
