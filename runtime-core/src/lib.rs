@@ -23,6 +23,8 @@ pub mod guard;
 #[cfg(feature = "construct")]
 pub mod image;
 pub mod kept;
+#[cfg(feature = "construct")]
+pub mod limits;
 pub mod message;
 pub mod path;
 #[cfg(feature = "construct")]

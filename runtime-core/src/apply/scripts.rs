@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use super::survey::{self, become_user, with_profile};
 use super::{ApplyError, FileAccess, step};
 use crate::environment::{self, Change};
+use crate::limits;
 use crate::request::Request;
 use crate::sys;
 use crate::sys::cgroup::Groups;
@@ -164,6 +165,7 @@ fn run_as_user(
     sys::process::fork(|| {
         let done = become_user(access)
             .and_then(|()| sys::process::die_with_parent())
+            .map(|()| limits::apply(&limits::of_job(&request.environment)))
             .and_then(|()| run_in_child(changes, log, request));
         u8::from(done.is_err())
     })?

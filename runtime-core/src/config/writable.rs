@@ -19,6 +19,8 @@ pub struct Writable {
     /// A directory of root's on a disk of the node, for containers with a name, and
     /// for all where `place` is the disk.
     pub path: PathBuf,
+    /// Whether users may have containers with names, which last.
+    pub named: bool,
 }
 
 impl Default for Writable {
@@ -27,6 +29,7 @@ impl Default for Writable {
             place: Place::default(),
             size: Size::Percent(25),
             path: PathBuf::from("/var/lib/oarlock/containers"),
+            named: true,
         }
     }
 }

@@ -141,8 +141,7 @@ impl Node<'_> {
                 // One that the node keeps is attached already.
                 let copy = mount::clone_one(files.as_fd());
                 let files = copy.as_ref().unwrap_or(files);
-                let who = &self.request.identity;
-                match target.save(files, who, task, groups, self.socket.as_fd()) {
+                match target.save(files, self.request, task, groups, self.socket.as_fd()) {
                     Ok(said) => said,
                     Err(error) => {
                         tracing::error!(JOB_STEP = %self.request.label, "{error}");

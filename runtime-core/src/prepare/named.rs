@@ -37,6 +37,10 @@ pub(super) enum NamedError {
     Served { name: String },
     #[error("container {name}: another step holds it for more than {seconds} s; try again")]
     Busy { name: String, seconds: u64 },
+    #[error(
+        "container {name}: containers with names are not allowed here (writable.named in oarlock.toml)"
+    )]
+    NotAllowed { name: String },
     #[error("container {name}: {what}: {error}")]
     Step {
         name: String,
@@ -83,7 +87,7 @@ impl Named {
     /// Looks a name up. Nothing is made or locked.
     ///
     /// # Errors
-    /// [`NamedError::Step`].
+    /// [`NamedError::Step`], and [`NamedError::NotAllowed`] where the site has none.
     pub(super) fn look_up(
         request: &Request,
         config: &SiteConfig,
@@ -91,6 +95,11 @@ impl Named {
         let Some(wanted) = request.options.name.clone() else {
             return Ok(None);
         };
+        if !config.writable.named && wanted.how != NameUse::Remove {
+            return Err(NamedError::NotAllowed {
+                name: wanted.name.clone(),
+            });
+        }
         let key = Key {
             uid: request.identity.uid,
             job: (request.scope == Scope::Job).then_some(request.job),

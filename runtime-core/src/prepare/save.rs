@@ -22,8 +22,9 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use super::as_user::{AsUser, Unanswered};
 use crate::apply::rootfs::{self, SCRATCH};
 use crate::image::sif::{self, Arch, Content, Kind, Layout, NewObject};
+use crate::limits;
 use crate::path::HostPath;
-use crate::request::{Identity, Request, SavePath};
+use crate::request::{Request, SavePath};
 use crate::sys;
 use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
@@ -119,7 +120,7 @@ impl Target {
     pub(super) fn save(
         &self,
         files: &OwnedFd,
-        who: &Identity,
+        request: &Request,
         task: &OwnedFd,
         groups: &Groups,
         asker: BorrowedFd<'_>,
@@ -145,8 +146,10 @@ impl Target {
                 .map_err(|error| format!("showing its files: {error}"))
                 .and_then(|()| {
                     sys::process::close_all_but(&[theirs.as_fd(), self.directory.as_fd()]);
+                    let who = &request.identity;
                     sys::credentials::become_user(who.uid, who.gid, &who.groups)
                         .and_then(|()| sys::process::die_with_parent())
+                        .map(|()| limits::apply(&limits::of_job(&request.environment)))
                         .map_err(|error| format!("becoming the user: {error}"))
                 })
                 .and_then(|()| self.pack());

@@ -13,6 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
         an_image_without_one,
         the_sites_default,
         what_it_leaves_running_is_ended,
+        it_has_the_jobs_limits,
     ]
 }
 
@@ -125,4 +126,15 @@ fn what_it_leaves_running_is_ended(cluster: &Cluster) {
         ))
         .succeeds()
         .says("entry\n");
+}
+
+fn it_has_the_jobs_limits(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "( {}ulimit -S -n 333\n\
+             srun -w node1 --propagate=NOFILE --container-image=./ep.d --container-entrypoint sh -c 'echo $FROM_ENTRY $(ulimit -n)' )",
+            image("export FROM_ENTRY=$(ulimit -n); exec \"$@\"")
+        ))
+        .succeeds()
+        .says("333 333\n");
 }

@@ -8,6 +8,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_requeued_job_finds_its_container,
         what_a_task_of_an_array_makes_is_its_own,
         a_shell_joins_the_container_of_a_job,
+        a_site_that_has_none,
     ]
 }
 
@@ -55,4 +56,27 @@ fn a_shell_joins_the_container_of_a_job(cluster: &Cluster) {
         ))
         .succeeds()
         .says("from the job\n");
+}
+
+fn a_site_that_has_none(cluster: &Cluster) {
+    const FILE: &str = "/etc/oarlock/oarlock.toml";
+    let named = format!("--container-name=a --container-image={TINY}");
+    cluster
+        .alice(&format!("srun -w node1 {named} true"))
+        .succeeds();
+    let _strict = cluster.change(
+        "node1",
+        &format!("cp -p {FILE} /root/kept && sed -i 's/^named = .*/named = false/' {FILE}"),
+        format!("cp -p /root/kept {FILE} && rm /root/kept"),
+    );
+    cluster
+        .alice(&format!("srun -w node1 -n2 {named} echo ran"))
+        .is_refused([
+            "oarlock: node1: container a: containers with names are not allowed here (writable.named in oarlock.toml)",
+        ]);
+    // What there is can be removed, and looks whether it is: the harness.
+    cluster
+        .alice("oarlock container rm --node node1 a")
+        .stdout_and_code("", 0)
+        .tells([""; 0]);
 }
