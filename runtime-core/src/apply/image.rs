@@ -3,14 +3,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::filesystem::{Calls, Detached};
 use super::fuse::{self, Attached};
 use super::layers;
 use super::rootfs::{SCRATCH, make_directory};
+use super::seen::Seen;
 use super::shared::{self, Shared};
-use super::{ApplyError, FileAccess, binds, step};
+use super::{ApplyError, FileAccess, step};
 use crate::config::SiteConfig;
 use crate::image::layout::{FileLayout, FilesystemKind, Partition};
 use crate::image::source::{Layout, Source};
@@ -38,11 +39,7 @@ pub struct ImageMount {
 enum Way {
     /// A directory: bound from the container's own view of the host, where it is
     /// opened again and must be the same.
-    Directory {
-        path: PathBuf,
-        seen: OwnedFd,
-        tree: Option<Detached>,
-    },
+    Directory(Seen),
     /// File systems of a file, the lowest first.
     Layers(Vec<Layer>),
 }
@@ -224,7 +221,7 @@ impl ImageMount {
             return None;
         }
         match &self.own {
-            Way::Directory { seen, .. } => Some(seen.as_fd()),
+            Way::Directory(seen) => Some(seen.as_fd()),
             Way::Layers(layers) => match layers.as_slice() {
                 [one] => one.root(),
                 _ => None,
@@ -257,19 +254,14 @@ impl ImageMount {
     fn layers(&self) -> impl Iterator<Item = &Layer> {
         let all = std::iter::once(self).chain(&self.over);
         all.flat_map(|image| match &image.own {
-            Way::Directory { .. } => [].iter(),
+            Way::Directory(_) => [].iter(),
             Way::Layers(layers) => layers.iter(),
         })
     }
 
     fn directory(source: &Source) -> Result<Self, ApplyError> {
-        let own = Way::Directory {
-            path: source.path.clone(),
-            seen: copy(source)?,
-            tree: None,
-        };
         Ok(Self {
-            own,
+            own: Way::Directory(Seen::new(source)?),
             over: Vec::new(),
         })
     }
@@ -283,25 +275,10 @@ impl ImageMount {
         for over in &mut self.over {
             over.open_directory(access, calls)?;
         }
-        let Way::Directory { path, seen, tree } = &mut self.own else {
-            return Ok(());
-        };
-        let opened = access
-            .with(|| binds::open_source(path))
-            .and_then(|opened| opened)
-            .map_err(step("opening the image's directory"))?;
-        let id = |fd: &OwnedFd| {
-            rustix::fs::fstat(fd)
-                .map(|stat| (stat.st_dev, stat.st_ino))
-                .map_err(|e| step("looking at the image's directory")(e.into()))
-        };
-        if id(&opened)? != id(seen)? {
-            let replaced = step("the image's directory was replaced while it was opened");
-            return Err(replaced(io::ErrorKind::NotFound.into()));
+        match &mut self.own {
+            Way::Directory(seen) => seen.open(access, IMAGE, calls),
+            Way::Layers(_) => Ok(()),
         }
-        let bound = Detached::bind(opened, IMAGE, calls);
-        *tree = Some(bound.map_err(step("binding the image's directory"))?);
-        Ok(())
     }
 
     /// Mounts at the directory `place`, which `target` holds open, below the
@@ -322,12 +299,7 @@ impl ImageMount {
             return self.attach_all(scratch, target.as_fd(), config, access, calls);
         }
         match self.own {
-            Way::Directory {
-                tree: Some(made), ..
-            } => made.attach(target.as_fd()),
-            Way::Directory { tree: None, .. } => Err(step("binding the image's directory")(
-                io::ErrorKind::InvalidInput.into(),
-            )),
+            Way::Directory(seen) => seen.attach(target.as_fd()),
             Way::Layers(layers) => {
                 layers::attach(layers, scratch, target, place, config, access, calls)
             }
@@ -403,12 +375,10 @@ impl ImageMount {
             Way::Layers(layers) => {
                 layers::place_each(layers, name, scratch, config, access).map(Placed::Layers)
             }
-            Way::Directory { tree, .. } => {
-                let missing = step("binding the image's directory");
-                let tree = tree.ok_or_else(|| missing(io::ErrorKind::InvalidInput.into()))?;
+            Way::Directory(seen) => {
                 let name = format!("{name}0");
                 let point = make_directory(scratch, &name)?;
-                tree.attach(point.as_fd())?;
+                seen.attach(point.as_fd())?;
                 Ok(Placed::Directory(format!("{SCRATCH}/{name}")))
             }
         }

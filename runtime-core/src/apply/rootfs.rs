@@ -169,6 +169,9 @@ impl Assembly<'_> {
         let first = first.transpose()?;
         let mut own = namespaces::leave(self.plan.unshare)?;
         self.image.open_directory(self.access, self.calls)?;
+        if let Some(upper) = &mut self.upper {
+            upper.open_directory(self.access, self.calls)?;
+        }
         let opened =
             binds::open_sources(self.plan, self.access, &self.request.identity, self.calls)?;
         let devices = devices::open_devices(self.plan, self.calls)?;

@@ -21,7 +21,9 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::image::{ImageMount, Owner, Placed};
 use super::layers;
+use super::own_layer;
 use super::rootfs::{SCRATCH, TMPFS, make_directory};
+use super::seen::Seen;
 use super::{ApplyError, FileAccess, step};
 use crate::config::{SiteConfig, Size};
 use crate::sys::mount;
@@ -34,6 +36,8 @@ pub enum Changes {
     /// Here: a directory of root's with `upper` and `work`, as a mount that is attached
     /// nowhere.
     Directory(OwnedFd),
+    /// In this directory of the user's, in its `upper` and `work`.
+    Own(Seen),
     /// In this mount, which is attached nowhere, of an overlay that is there already.
     Mounted(OwnedFd),
 }
@@ -60,6 +64,22 @@ pub const WORK: &str = "work";
 const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
 
 impl Upper {
+    /// In the container's namespace, before anything is covered: finds the user's
+    /// directory again, where it is one.
+    ///
+    /// # Errors
+    /// [`ApplyError::Step`].
+    pub(super) fn open_directory(
+        &mut self,
+        access: &FileAccess,
+        calls: Calls,
+    ) -> Result<(), ApplyError> {
+        match &mut self.changes {
+            Changes::Own(seen) => seen.open(access, TMPFS, calls),
+            _ => Ok(()),
+        }
+    }
+
     /// Lays the changes over the image's parts, and attaches that at `target`.
     ///
     /// # Errors
@@ -84,12 +104,16 @@ impl Upper {
             Changes::Memory(size) => memory(*size, calls)?.attach(point.as_fd())?,
             Changes::Directory(mount) => mount::attach(mount.as_fd(), point.as_fd())
                 .map_err(step("attaching the directory of the container's changes"))?,
+            Changes::Own(seen) => seen.attach(point.as_fd())?,
         }
         let place = format!("{SCRATCH}/changes");
         let (lower, rights) = match image {
             Placed::Layers(layers) => (layers.join(":"), &FileAccess::Own),
             Placed::Directory(place) => directory(place, scratch, access, calls)?,
         };
+        if let (Changes::Own(_), FileAccess::As(who)) = (&self.changes, access) {
+            return own_layer::mount(&lower, &place, who, calls)?.attach(target);
+        }
         let top = lower.split(':').next().unwrap_or_default();
         if matches!(self.changes, Changes::Memory(_)) {
             let made = mount::open_place(std::path::Path::new(&place))

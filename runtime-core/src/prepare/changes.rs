@@ -10,6 +10,7 @@ use super::save::Target;
 use super::view::in_task_view;
 use crate::apply::identity::Inside;
 use crate::apply::image::Owner;
+use crate::apply::seen::Seen;
 use crate::apply::writable::{Changes, Upper};
 use crate::config::Place;
 use crate::request::Unshare;
@@ -25,7 +26,8 @@ impl Node<'_> {
 
     /// Whether the container has a layer of changes.
     fn is_changed(&self) -> bool {
-        self.request.options.writable == Some(true) || self.name().is_some()
+        let is_written = self.request.options.writable == Some(true);
+        is_written || self.name().is_some() || self.has_own_layer()
     }
 
     /// Whose the image's files are, where they may be written, or are root's inside, or
@@ -71,20 +73,23 @@ impl Node<'_> {
         join.map(Some).map_err(step("copying a descriptor"))
     }
 
-    /// What takes the container's changes.
-    pub(super) fn upper(&self) -> Result<Option<Upper>, Failure> {
+    /// What takes the container's changes: `own` where the user has a directory for
+    /// them.
+    pub(super) fn upper(&self, own: Option<Seen>) -> Result<Option<Upper>, Failure> {
         let Some(owner) = self.owner().filter(|_| self.is_changed()) else {
             return Ok(None);
         };
-        let changes = match &self.held {
-            Some(held) => held.changes()?,
-            None => Some(self.unnamed(owner)),
+        let writable = self.request.options.writable == Some(true) || own.is_some();
+        let changes = match (own, &self.held) {
+            (Some(seen), _) => Some(Changes::Own(seen)),
+            (None, Some(held)) => held.changes()?,
+            (None, None) => Some(self.unnamed(owner)),
         };
         let name = self.name().map(|named| named.key.to_string());
         Ok(changes.map(|changes| Upper {
             changes,
             owner,
-            writable: self.request.options.writable == Some(true),
+            writable,
             name: name.unwrap_or_else(|| "oarlock".to_owned()),
         }))
     }

@@ -93,7 +93,11 @@ fn options(request: &Request, out: &mut Vec<String>) {
         out.push(format!("kept as container {}", name.name));
     }
     for overlay in &options.overlays {
-        out.push(format!("overlay {} lies over it", overlay.path));
+        let what = match overlay.writable {
+            Some(true) => "takes its changes",
+            _ => "lies over it",
+        };
+        out.push(format!("overlay {} {what}", overlay.path));
     }
     for name in &options.env {
         out.push(format!("variable {} from the job", name.to_string_lossy()));

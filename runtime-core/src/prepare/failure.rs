@@ -48,9 +48,13 @@ pub(super) enum Failure {
     #[error("--container-overlay: {0}")]
     Overlay(Box<Failure>),
     #[error(
-        "overlay {0}: a directory is laid over for reading; write {0}:ro, and keep changes by --container-writable with --container-name or --container-save"
+        "overlay {0}: is a directory; write {0}:ro to lay it over for reading, or {0}:rw to keep the container's changes in it"
     )]
-    OverlayWritten(HostPath),
+    OverlayUnsaid(HostPath),
+    #[error("overlay {0}: only the last one can take the container's changes; write :ro")]
+    OverlayBelow(HostPath),
+    #[error("overlay {path}: {why}; changes go into a directory of yours")]
+    OverlayUnusable { path: HostPath, why: Unanswered },
     #[error(
         "--container-overlay does not go with --container-name: such a container keeps the files that it was made with; leave one out"
     )]

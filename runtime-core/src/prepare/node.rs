@@ -288,7 +288,7 @@ impl Node<'_> {
         expected.cwd == start.cwd && start.mpi.iter().all(|path| mounts::shows(&shown, path))
     }
 
-    fn failed(&self, error: ApplyError) -> Failure {
+    pub(super) fn failed(&self, error: ApplyError) -> Failure {
         Failure::Image {
             image: self.request.image().clone(),
             error,
@@ -410,7 +410,8 @@ impl Node<'_> {
         start: &Start,
         task: &Groups,
     ) -> Result<Built, Failure> {
-        ready.mount = ready.mount.below(self.overlays(namespace, start, task)?);
+        let overlays = self.overlays(namespace, start, task)?;
+        ready.mount = ready.mount.below(overlays.layers);
         let mut servers = ready.mount.servers();
         let keepable = ready.mount.keepable();
         let lasting = ready.mount.is_quick();
@@ -431,7 +432,7 @@ impl Node<'_> {
             known: ready.known,
             survey: ready.survey,
             namespace: copy,
-            upper: self.upper()?,
+            upper: self.upper(overlays.own)?,
             join,
             identity: self.inside()?,
         };

@@ -72,7 +72,7 @@ pub enum RequestError {
     #[error("--container-env: \"{0}\" is no name of a variable")]
     Variable(String),
     /// One entry of `--container-overlay`.
-    #[error("overlay \"{entry}\": {error}; the form is PATH[:ro]")]
+    #[error("overlay \"{entry}\": {error}; the form is PATH[:ro|:rw]")]
     Overlay {
         /// As typed.
         entry: String,

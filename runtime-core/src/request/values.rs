@@ -235,12 +235,12 @@ pub fn parse_variables(text: &OsStr) -> Result<Vec<OsString>, RequestError> {
 pub struct Overlay {
     /// A directory or a file with a file system.
     pub path: HostPath,
-    /// Whether it takes the changes.
-    pub writable: bool,
+    /// Whether it takes the container's changes; `None` where it was not said.
+    pub writable: Option<bool>,
 }
 
 impl Overlay {
-    /// Parses `PATH[:ro|:rw],…`; without a word a directory is written to.
+    /// Parses `PATH[:ro|:rw],…`.
     ///
     /// # Errors
     /// [`RequestError::Overlay`] with the entry.
@@ -250,9 +250,11 @@ impl Overlay {
             .split(|b| *b == b',')
             .map(|entry| {
                 let (path, writable) = if let Some(path) = entry.strip_suffix(b":ro") {
-                    (path, false)
+                    (path, Some(false))
+                } else if let Some(path) = entry.strip_suffix(b":rw") {
+                    (path, Some(true))
                 } else {
-                    (entry.strip_suffix(b":rw").unwrap_or(entry), true)
+                    (entry, None)
                 };
                 HostPath::new(OsStr::from_bytes(path))
                     .map(|path| Self { path, writable })
@@ -372,9 +374,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                ("/a".to_owned(), true),
-                ("/b".to_owned(), false),
-                ("/c".to_owned(), true)
+                ("/a".to_owned(), None),
+                ("/b".to_owned(), Some(false)),
+                ("/c".to_owned(), Some(true))
             ]
         );
         assert!(Overlay::parse_list(os("a")).is_err());

@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
@@ -69,11 +70,19 @@ pub fn kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, Signal::KILL)?)
 }
 
+/// What is killed ends at once, unless the kernel holds it.
+const PATIENCE_WITH_KILLED: Duration = Duration::from_millis(500);
+
 impl Child {
-    /// Kills the child and does not wait for it: one that hangs in the kernel is
-    /// left to init.
+    /// Kills the child, and waits for it only so long that it has left its control
+    /// group where it can: one that hangs in the kernel is left to init.
     pub fn abandon(mut self) {
+        let ended = self.pidfd();
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        if let Ok(ended) = ended {
+            let soon = Instant::now() + PATIENCE_WITH_KILLED;
+            let _ = super::ipc::wait_readable(&[ended.as_fd()], Some(soon));
+        }
         let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG);
         self.reaped = true;
     }

@@ -258,8 +258,8 @@ pub(crate) static KNOWN: [Known; 23] = [
     value(
         Key::Overlay,
         c"container-overlay",
-        c"PATH[:ro],...",
-        c"[oarlock] lay these directories (:ro) or files with a file system over the image, for reading",
+        c"PATH[:ro|:rw],...",
+        c"[oarlock] lay these directories or files with a file system over the image; :rw keeps changes in the last",
     ),
     value(
         Key::Profile,

@@ -12,6 +12,9 @@ pub(crate) fn cases() -> Vec<Case> {
         what_is_written_stays_beside_it,
         what_cannot_be_laid_over,
         nobody_reads_more_by_it,
+        a_directory_takes_the_changes,
+        what_takes_the_changes_is_written_as_the_user,
+        links_in_it_lead_nowhere,
     ]
 }
 
@@ -83,7 +86,7 @@ fn what_cannot_be_laid_over(cluster: &Cluster) {
         (
             "/home/alice",
             "",
-            "overlay /home/alice: a directory is laid over for reading; write /home/alice:ro, and keep changes by --container-writable with --container-name or --container-save",
+            "overlay /home/alice: is a directory; write /home/alice:ro to lay it over for reading, or /home/alice:rw to keep the container's changes in it",
         ),
         (
             "/nowhere:ro",
@@ -94,6 +97,21 @@ fn what_cannot_be_laid_over(cluster: &Cluster) {
             "/etc/hostname",
             "",
             "--container-overlay: image /etc/hostname: neither a SIF nor a squashfs file; give one of those, an EROFS file or a directory",
+        ),
+        (
+            "/home/alice/a:rw,/home/alice/b:ro",
+            "",
+            "overlay /home/alice/a: only the last one can take the container's changes; write :ro",
+        ),
+        (
+            "/etc/hostname:rw",
+            "",
+            "overlay /etc/hostname: Not a directory; changes go into a directory of yours",
+        ),
+        (
+            "/opt:rw",
+            "",
+            "overlay /opt: Permission denied; changes go into a directory of yours",
         ),
         (
             "/home/alice:ro",
@@ -123,4 +141,51 @@ fn nobody_reads_more_by_it(cluster: &Cluster) {
         output.stderr.contains("/rootonly.sif: Permission denied"),
         "{output}"
     );
+}
+
+/// Ranks of a step share it, and the next step finds it; the image stays as it is.
+fn a_directory_takes_the_changes(cluster: &Cluster) {
+    for image in [TINY, TINY_FUSE] {
+        cluster
+            .alice(&format!(
+                "mkdir ~/mine; run() {{ srun -w node1 --container-image={image} --container-overlay=$HOME/mine:rw \"$@\"; }}\n\
+                 run -n2 sh -c 'echo $SLURM_PROCID >/by-$SLURM_PROCID && cd /usr/bin && if [ $SLURM_PROCID = 0 ]; then rm only-in-the-image; fi'\n\
+                 run sh -c 'cat /by-0 /by-1; ls /usr/bin/only-in-the-image'\n\
+                 ls ~/mine ~/mine/upper | grep -v -x -e dev -e etc -e home -e proc -e sys -e tmp; stat -c %U ~/mine/upper/by-0\n\
+                 srun -w node1 --container-image={image} ls /usr/bin/only-in-the-image; chmod 700 ~/mine/work/work; rm -rf ~/mine"
+            ))
+            .lines([
+                "0", "1", "/home/alice/mine:", "upper", "work", "", "/home/alice/mine/upper:",
+                "by-0", "by-1", "usr", "alice", "/usr/bin/only-in-the-image",
+            ]);
+    }
+}
+
+/// What is another's in it stays so: overlayfs has the user's rights.
+fn what_takes_the_changes_is_written_as_the_user(cluster: &Cluster) {
+    let _bobs = cluster.change(
+        "node1",
+        "mkdir -p /home/alice/mine/upper/opt /home/alice/mine/work && echo bobs >/home/alice/mine/upper/opt/bobs\n\
+         chown alice /home/alice/mine /home/alice/mine/* && chown -R bob /home/alice/mine/upper/opt; chmod -R a+rX /home/alice/mine",
+        "rm -rf /home/alice/mine",
+    );
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-image={TINY} --container-overlay=$HOME/mine:rw sh -c \
+             '(echo alices >/opt/bobs) 2>/dev/null || echo refused; touch /opt/new 2>/dev/null || echo refused; echo hers >/hers'\n\
+             cat ~/mine/upper/opt/bobs ~/mine/upper/hers"
+        ))
+        .says("refused\nrefused\nbobs\nhers\n");
+}
+
+fn links_in_it_lead_nowhere(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "mkdir ~/mine ~/aside; ln -s ~/aside ~/mine/upper; mkdir ~/mine/work\n\
+             srun -w node1 --container-image={TINY} --container-overlay=$HOME/mine:rw sh -c 'echo x >/x'; code=$?\n\
+             ls ~/aside; rm -rf ~/mine ~/aside; exit $code"
+        ))
+        .is_refused([format!(
+            "oarlock: node1: image {TINY}: mounting the overlay to write to (it must be on a disk of the node, as ext4 or XFS): its upper and work: *"
+        )]);
 }

@@ -276,7 +276,7 @@ fn of_requests() {
                 entry: ":ro".to_owned(),
                 error: PathError::Empty,
             },
-            "overlay \":ro\": the path is empty; the form is PATH[:ro]",
+            "overlay \":ro\": the path is empty; the form is PATH[:ro|:rw]",
         ),
         (
             RequestError::EmptyProfile,
