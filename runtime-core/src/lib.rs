@@ -21,6 +21,8 @@ pub mod entry;
 pub mod environment;
 pub mod guard;
 #[cfg(feature = "construct")]
+pub mod host;
+#[cfg(feature = "construct")]
 pub mod image;
 pub mod kept;
 #[cfg(feature = "construct")]
@@ -35,6 +37,8 @@ pub mod profile;
 pub mod prolog;
 pub mod request;
 pub mod runtime_directory;
+#[cfg(feature = "construct")]
+pub mod slurm;
 pub mod startable;
 #[cfg(feature = "construct")]
 pub mod store;
