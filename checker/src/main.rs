@@ -32,6 +32,13 @@ enum Failure {
 fn main() -> ExitCode {
     // Before all else: until here only the program's mode, 0711, has kept them out.
     let private = be_private().map_err(Failure::Private);
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "--version")
+    {
+        println!("oarlock-check {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     match private.and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -35,7 +35,13 @@ pub fn announce_epilog() -> io::Result<()> {
 /// Whether what is kept for a job is taken away at its end.
 #[must_use]
 pub fn is_released_at_epilog() -> bool {
-    runtime_directory::path(EPILOG).exists()
+    epilog_mark().exists()
+}
+
+/// The mark that slurmd has the plugin, below the runtime directory.
+#[must_use]
+pub fn epilog_mark() -> PathBuf {
+    runtime_directory::path(EPILOG)
 }
 
 const EPILOG: &str = "epilog";

@@ -14,7 +14,11 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.peek().is_some_and(|word| word == "--version") {
+        println!("oarlock-prepare {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     let config = arguments
         .next()
         .map_or_else(|| PathBuf::from(runtime_core::CONFIG_PATH), PathBuf::from);

@@ -17,7 +17,8 @@ use rustix::io::Errno;
 
 use crate::{runtime_directory, sys};
 
-const PLACE: &str = ".gone";
+/// The directory of them, below a base of containers.
+pub const PLACE: &str = ".gone";
 
 /// A process that is about to end may still write to what is deleted: so often, and
 /// so long apart, it is looked at again.

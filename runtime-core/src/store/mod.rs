@@ -14,6 +14,7 @@
 
 mod copy;
 mod key;
+mod look;
 mod record;
 mod room;
 
@@ -30,6 +31,7 @@ use crate::sys;
 
 pub use copy::{Copied, Copying};
 pub use key::{Digest, Key};
+pub use look::{Contents, contents};
 pub use record::{Check, RULES, Record};
 
 /// What is wrong with the store. Every message says which store.

@@ -23,12 +23,20 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 const STALE_RECORD: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A file of the store.
-struct Entry {
-    path: PathBuf,
-    used: SystemTime,
+pub(super) struct Entry {
+    pub(super) path: PathBuf,
+    pub(super) used: SystemTime,
     /// What it takes of the disk, in bytes.
-    bytes: u64,
+    pub(super) bytes: u64,
     id: (u64, u64),
+}
+
+impl Entry {
+    fn is_older(&self, age: Duration) -> bool {
+        SystemTime::now()
+            .duration_since(self.used)
+            .is_ok_and(|passed| passed > age)
+    }
 }
 
 /// What the store holds.
@@ -134,17 +142,8 @@ impl Store {
 
     fn remove_stale(&self) -> io::Result<u64> {
         let mut gone = 0;
-        let is_older = |entry: &Entry, age: Duration| {
-            SystemTime::now()
-                .duration_since(entry.used)
-                .is_ok_and(|passed| passed > age)
-        };
-        let boot = key::boot();
         for entry in self.entries(PARTIAL)? {
-            let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
-            // After a crash nobody knows which of its bytes reached the disk.
-            let of_this_boot = name.starts_with(&boot);
-            if (!of_this_boot || is_older(&entry, STALE)) && is_idle(&entry.path) {
+            if is_stale(&entry) && is_idle(&entry.path) {
                 remove(&entry.path)?;
                 gone += entry.bytes;
             }
@@ -155,7 +154,7 @@ impl Store {
                 .file_stem()
                 .and_then(|stem| Digest::parse(stem.to_str()?))
                 .is_some_and(|digest| self.object_path(&digest).exists());
-            if !object && is_older(&entry, STALE_RECORD) {
+            if !object && entry.is_older(STALE_RECORD) {
                 remove(&entry.path)?;
             }
         }
@@ -173,7 +172,7 @@ impl Store {
     }
 
     /// What the store may hold, and what its file system has left, in bytes.
-    fn bound(&self) -> io::Result<(u64, u64)> {
+    pub(super) fn bound(&self) -> io::Result<(u64, u64)> {
         let about = rustix::fs::statvfs(&self.path)?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);
         let bound = match self.size {
@@ -186,7 +185,7 @@ impl Store {
         Ok((bound, free))
     }
 
-    fn entries(&self, directory: &str) -> io::Result<Vec<Entry>> {
+    pub(super) fn entries(&self, directory: &str) -> io::Result<Vec<Entry>> {
         let mut list = Vec::new();
         for entry in std::fs::read_dir(self.path.join(directory))? {
             let entry = entry?;
@@ -205,8 +204,16 @@ impl Store {
     }
 }
 
+/// Whether a copy that nobody is making would not be gone on with.
+pub(super) fn is_stale(partial: &Entry) -> bool {
+    let name = partial.path.file_name().unwrap_or_default();
+    // After a crash nobody knows which of its bytes reached the disk.
+    let of_this_boot = name.to_string_lossy().starts_with(&key::boot());
+    !of_this_boot || partial.is_older(STALE)
+}
+
 /// Who copies holds a lock.
-fn is_idle(path: &Path) -> bool {
+pub(super) fn is_idle(path: &Path) -> bool {
     std::fs::File::open(path)
         .and_then(|file| sys::lock::exclusive(&file, Duration::ZERO))
         .unwrap_or(false)

@@ -21,6 +21,9 @@ const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
+/// How the name of a shared device begins.
+const MARK: &str = "oarlock";
+
 /// Others may take the free device between the asking and the taking.
 const TRIES: u32 = 64;
 
@@ -148,7 +151,7 @@ fn configure_free(file: BorrowedFd<'_>, part: Part, name: [u8; 64]) -> io::Resul
 /// another image.
 fn mark(about: &rustix::fs::Stat) -> [u8; 64] {
     let text = format!(
-        "oarlock {:x}.{:x} {:x}.{:x}",
+        "{MARK} {:x}.{:x} {:x}.{:x}",
         about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec
     );
     let mut name = [0; 64];
@@ -180,6 +183,31 @@ pub fn held_files() -> Vec<(u64, u64)> {
     bound(None)
         .map(|(_, _, info)| (info.lo_device, info.lo_inode))
         .collect()
+}
+
+/// The numbers of the devices that carry Oarlock's mark; only root sees it.
+#[must_use]
+pub fn marked() -> Vec<u32> {
+    bound(None)
+        .filter(|(_, _, info)| info.lo_file_name.starts_with(MARK.as_bytes()))
+        .filter_map(|(_, path, _)| path.strip_prefix("/dev/loop")?.parse().ok())
+        .collect()
+}
+
+/// Asks a device to serve a file that cannot be: the number of the kernel's error.
+/// Nothing is changed.
+#[cfg(feature = "construct")]
+pub(super) fn configure_nothing(device: &OwnedFd) -> Option<i32> {
+    let config = LoopConfig {
+        // No process has such a descriptor.
+        fd: u32::MAX,
+        block_size: 0,
+        info: LoopInfo64::NONE,
+        reserved: [0; 8],
+    };
+    // SAFETY: the struct has the kernel's layout and lives through the call.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    (done != 0).then(io::Error::last_os_error)?.raw_os_error()
 }
 
 /// Whether sysfs shows this part for a device: asking the device itself has the

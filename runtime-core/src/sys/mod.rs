@@ -4,6 +4,8 @@
 
 #[cfg(feature = "construct")]
 pub mod cgroup;
+#[cfg(feature = "construct")]
+pub mod clock;
 pub mod credentials;
 #[cfg(feature = "construct")]
 pub mod file;
@@ -20,6 +22,8 @@ pub mod namespaces;
 #[cfg(feature = "construct")]
 pub mod network;
 pub mod pretend;
+#[cfg(feature = "construct")]
+pub mod probe;
 pub mod process;
 #[cfg(feature = "construct")]
 pub mod sandbox;
