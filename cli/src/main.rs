@@ -5,6 +5,7 @@
 mod build;
 mod config;
 mod container;
+mod doctor;
 mod exec;
 mod gc;
 mod inspect;
@@ -39,6 +40,7 @@ enum Verb {
     Config(config::ConfigArgs),
     Container(container::ContainerArgs),
     Gc(gc::GcArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         Verb::Profile(args) => profile::run(&args).map_err(|e| e.to_string()),
         Verb::Container(args) => container::run(&args).map_err(|e| e.to_string()),
         Verb::Config(args) => config::run(&args).map_err(|e| e.to_string()),
+        // Its exit code says what was found.
+        Verb::Doctor(args) => return doctor::run(&args),
         Verb::Gc(args) => gc::run(&args).map_err(|e| e.to_string()),
     };
     match result {
