@@ -2,10 +2,10 @@
 //! reads them: which devices there are on this node, and what a container needs
 //! for each.
 //!
-//! `Registry::load` reads `*.json`, `*.yaml` and `*.yml` in [`DIRECTORIES`];
+//! [`Registry::load`] reads `*.json`, `*.yaml` and `*.yml` in [`DIRECTORIES`];
 //! where two directories have the same device, the later one wins, and where two
 //! files of one directory have it, nobody knows which is meant and it cannot be
-//! used. `Registry::resolve` merges what the files say of some devices into one
+//! used. [`Registry::resolve`] merges what the files say of some devices into one
 //! [`Edits`]. `Registry::choose` finds the device that stands for what a
 //! scheduler granted, and `Registry::within` says whether a device that
 //! somebody asked for lies within that. `hooks` tells hooks that only make links
@@ -23,7 +23,7 @@
 //! - Annotations are checked as the specification has it, and then dropped.
 //! - Only files that root owns and that nobody else can write count, and only in
 //!   such directories; a link is followed where it is root's and what it leads to
-//!   is so, too. See `Trust`.
+//!   is so, too. See [`Trust`].
 //!
 //! One wrong file takes none of the others with it. Its error is kept, for those
 //! who ask for a device that might be in it and for a report of the node's health.
@@ -37,10 +37,13 @@
 mod check;
 mod edits;
 mod error;
+mod host;
 pub mod limits;
+mod merge;
 mod name;
 mod path;
 mod raw;
+mod registry;
 mod spec;
 mod version;
 mod yaml;
@@ -52,7 +55,9 @@ pub use edits::{
     Access, DeviceNode, Edits, Hook, IntelRdt, Mount, NetDevice, NodeKind, Stage, Variable,
 };
 pub use error::{FileError, Problem};
+pub use host::Trust;
 pub use name::{Kind, NameError, QualifiedName};
+pub use registry::{Found, Registry, ResolveError};
 pub use spec::{Device, Format, Spec};
 pub use version::Version;
 
