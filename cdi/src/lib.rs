@@ -6,8 +6,8 @@
 //! where two directories have the same device, the later one wins, and where two
 //! files of one directory have it, nobody knows which is meant and it cannot be
 //! used. [`Registry::resolve`] merges what the files say of some devices into one
-//! [`Edits`]. `Registry::choose` finds the device that stands for what a
-//! scheduler granted, and `Registry::within` says whether a device that
+//! [`Edits`]. [`Registry::choose`] finds the device that stands for what a
+//! scheduler granted, and [`Registry::within`] says whether a device that
 //! somebody asked for lies within that. `hooks` tells hooks that only make links
 //! or run ldconfig, which the caller can do itself, from those that would have to
 //! be run.
@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod choose;
 mod edits;
 mod error;
 mod host;
@@ -45,12 +46,14 @@ mod path;
 mod raw;
 mod registry;
 mod spec;
+mod units;
 mod version;
 mod yaml;
 
 #[cfg(test)]
 mod testing;
 
+pub use choose::{ChooseError, Wanted, WithinError};
 pub use edits::{
     Access, DeviceNode, Edits, Hook, IntelRdt, Mount, NetDevice, NodeKind, Stage, Variable,
 };
@@ -59,6 +62,7 @@ pub use host::Trust;
 pub use name::{Kind, NameError, QualifiedName};
 pub use registry::{Found, Registry, ResolveError};
 pub use spec::{Device, Format, Spec};
+pub use units::NotWithin;
 pub use version::Version;
 
 /// Where specs are, from the least to the most important: the site's own, and

@@ -259,8 +259,17 @@ impl Registry {
         Ok(merge(all))
     }
 
+    /// The devices of a kind that can be used, by name.
+    pub(crate) fn of_kind(&self, kind: &Kind) -> Vec<(&QualifiedName, Found<'_>)> {
+        self.devices
+            .iter()
+            .filter(|(name, entry)| name.kind() == kind && entry.rival.is_none())
+            .filter_map(|(name, entry)| Some((name, self.at(entry)?)))
+            .collect()
+    }
+
     /// What files might have besides, for an error: nothing where all are good.
-    fn doubts(&self) -> String {
+    pub(crate) fn doubts(&self) -> String {
         match self.errors.as_slice() {
             [] => String::new(),
             [one] => format!("; this one cannot be used: {one}"),
