@@ -8,7 +8,7 @@
 //! used. [`Registry::resolve`] merges what the files say of some devices into one
 //! [`Edits`]. [`Registry::choose`] finds the device that stands for what a
 //! scheduler granted, and [`Registry::within`] says whether a device that
-//! somebody asked for lies within that. `hooks` tells hooks that only make links
+//! somebody asked for lies within that. [`hooks`] tells hooks that only make links
 //! or run ldconfig, which the caller can do itself, from those that would have to
 //! be run.
 //!
@@ -38,6 +38,7 @@ mod check;
 mod choose;
 mod edits;
 mod error;
+pub mod hooks;
 mod host;
 pub mod limits;
 mod merge;
