@@ -7,6 +7,7 @@
 //!
 //! Nothing here touches the machine beyond temporary files.
 
+pub mod cdi;
 pub mod config;
 pub mod environment;
 pub mod image_reference;

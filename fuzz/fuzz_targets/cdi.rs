@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::cdi`].
+#![no_main]
+oarlock_fuzz::target!(cdi);
