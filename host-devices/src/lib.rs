@@ -1,0 +1,14 @@
+//! Finds out what a node offers of GPUs and RDMA hardware, and which driver files a container needs for them.
+//!
+//! Pure discovery: it changes nothing, executes nothing and loads no library.
+#![forbid(unsafe_code)]
+
+mod host;
+pub mod libraries;
+mod problem;
+
+pub use host::Host;
+pub use problem::Problem;
+
+#[cfg(test)]
+mod testing;
