@@ -44,12 +44,14 @@ pub enum Problem {
         why: ElfError,
     },
     /// The driver has a GPU, and there is no device for it.
-    #[error("GPU {bus} has no {}; run nvidia-modprobe, or nvidia-persistenced at boot", node.display())]
+    #[error("GPU {gpu} has no {}; {hint}", node.display())]
     NoNode {
-        /// Where the GPU is on the bus.
-        bus: String,
+        /// The GPU: where it is on the bus, or its number.
+        gpu: String,
         /// The device that should be there.
         node: PathBuf,
+        /// What makes it.
+        hint: &'static str,
     },
     /// The driver says nothing of the number of a GPU's device.
     #[error("GPU {bus}: {} names no Device Minor; look at the driver's version", file.display())]

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{CWD, FileType, Mode};
+
 use crate::Host;
 
 /// A node's root, in a temporary directory.
@@ -27,9 +29,37 @@ impl Root {
         path
     }
 
-    /// The node.
+    /// A link; its directories are made.
+    pub(crate) fn link(&self, path: &str, target: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("directories");
+        std::os::unix::fs::symlink(target, path).expect("a link");
+    }
+
+    /// A directory.
+    pub(crate) fn directory(&self, path: &str) {
+        fs::create_dir_all(self.path(path)).expect("directories");
+    }
+
+    /// A character device, or where this process may make none, a file that stands for one.
+    pub(crate) fn device(&self, path: &str) {
+        let place = self.path(path);
+        fs::create_dir_all(place.parent().expect("a directory")).expect("directories");
+        if !devices() {
+            self.file(path, "");
+            return;
+        }
+        make_device(&place).expect("a device");
+    }
+
+    /// The node, with stand-ins where devices cannot be made.
     pub(crate) fn host(&self) -> Host {
-        Host::at(self.0.path()).expect("a root")
+        let host = Host::at(self.0.path()).expect("a root");
+        if devices() {
+            host
+        } else {
+            host.with_stand_ins()
+        }
     }
 
     /// A shared library made by the C compiler: `source` is C, `flags` are the compiler's.
@@ -111,4 +141,20 @@ fn function(library: &Path, n: usize) -> String {
         .expect("a name")
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     format!("{name}_{n}")
+}
+
+fn make_device(path: &Path) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(0o666);
+    // The numbers of /dev/null: whoever opened it would find nothing.
+    let number = rustix::fs::makedev(1, 3);
+    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, mode, number)
+}
+
+/// Whether this process may make device nodes.
+fn devices() -> bool {
+    static MAY: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *MAY.get_or_init(|| {
+        let place = tempfile::tempdir().expect("a directory");
+        make_device(&place.path().join("null")).is_ok()
+    })
 }

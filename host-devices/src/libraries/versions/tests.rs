@@ -147,9 +147,7 @@ fn only_what_is_within_its_bounds_is_taken_over() {
 
 #[test]
 fn no_value_is_longer_than_its_bound() {
-    let most: Vec<String> = (0..VERSIONS)
-        .map(|n| format!("{n:0NAME$}"))
-        .collect();
+    let most: Vec<String> = (0..VERSIONS).map(|n| format!("{n:0NAME$}")).collect();
     let most = Versions::try_from(most).expect("versions");
     let value = Defined {
         libc: Libc::Glibc(most.clone()),
