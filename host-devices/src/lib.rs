@@ -8,6 +8,7 @@ pub mod gpu;
 mod host;
 pub mod libraries;
 mod problem;
+pub mod rdma;
 
 pub use host::Host;
 pub use problem::Problem;
