@@ -1,0 +1,3 @@
+//! See [`oarlock_fuzz::shared_library`].
+#![no_main]
+oarlock_fuzz::target!(shared_library);
