@@ -13,6 +13,7 @@ use crate::apply::survey;
 use crate::apply::writable::Upper;
 use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
+use crate::image::layout::FilesystemKind;
 use crate::plan::{self, NodeFacts};
 use crate::request::{ImageName, Request};
 use crate::sys;
@@ -79,6 +80,8 @@ pub struct Work<'a> {
     pub join: Option<OwnedFd>,
     /// Where the ranks are root: their user namespace.
     pub identity: Option<Inside>,
+    /// Whether the image's files are shown as the user's.
+    pub owned: bool,
 }
 
 /// Builds the container in a process of its own, unless `asker` hangs up.
@@ -190,7 +193,8 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
     let plan = plan::plan(work.request, work.config, &work.facts);
     let access = FileAccess::As(work.request.identity.clone());
-    Assembly {
+    let owned = work.owned;
+    let made = Assembly {
         image: work.image,
         plan: &plan,
         request: work.request,
@@ -201,6 +205,13 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         survey: work.survey,
         upper: work.upper,
         identity: work.identity,
-    }
-    .build()
+    };
+    made.build().map_err(|error| match error {
+        // An old server does not know the option that it was given for that.
+        ApplyError::ServerEnded if owned => ApplyError::Owners {
+            kind: FilesystemKind::Squashfs,
+            error: std::io::Error::other("its FUSE server ended before it answered"),
+        },
+        error => error,
+    })
 }

@@ -435,6 +435,7 @@ impl Node<'_> {
             upper: self.upper(overlays.own)?,
             join,
             identity: self.inside()?,
+            owned: self.owner().is_some(),
         };
         let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
         // With it end all that might still use the image.
