@@ -14,6 +14,7 @@ use runtime_core::prepare::protocol::{
 };
 use runtime_core::sys::ipc::{MAX_MESSAGE, Message, Sender};
 use runtime_core::sys::namespaces::{Kind, Namespace};
+use runtime_core::visible::Shown;
 use runtime_core::way::{Ids, Way};
 
 /// Reads the bytes as a message of either side.
@@ -56,11 +57,12 @@ pub fn check(data: &[u8]) {
             times,
             workdir,
             way,
+            shown,
             ..
         }) => {
             assert!(descriptors > way.namespaces().len());
             // The letters may have come in another order, and the path may not be normal.
-            let again = container_message(number, times, &way, workdir.as_ref());
+            let again = container_message(number, times, &way, workdir.as_ref(), &shown);
             assert_eq!(bytes.get(..13), again.get(..13));
         }
         Some(Answer::Notice(text)) => {
@@ -118,10 +120,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (0b1001, namespace_message(None)),
         (0b1000, start.encode()),
         (0b1000, Start::default().encode()),
-        (0b0110, container_message(3, times, &way, None)),
+        (0b0110, container_message(3, times, &way, None, &Shown::default())),
         (
             0b0110,
-            container_message(4, times, &way, ContainerPath::new("/w").ok().as_ref()),
+            container_message(4, times, &way, ContainerPath::new("/w").ok().as_ref(), &Shown::default()),
         ),
         (0b0101, server_message()),
         (0b0100, notice_message(OsStr::new("copying the image"))),

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::HostPath;
 
+mod devices;
 mod images;
 mod namespaces;
 mod store;
 mod writable;
 
 pub use crate::profile::Profiles;
+pub use devices::{Devices, Rdma};
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
 pub use namespaces::{Namespaces, NotAllowed, Separable};
 pub use store::{Size, Store};
@@ -86,6 +88,8 @@ pub struct SiteConfig {
     pub mounts: Mounts,
     /// Where what containers write goes.
     pub writable: Writable,
+    /// What every container shows of the node's hardware.
+    pub devices: Devices,
     /// What a step may have for itself.
     pub namespaces: Namespaces,
     /// Where the site's profiles are.

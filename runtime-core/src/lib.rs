@@ -12,6 +12,8 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "construct")]
+pub mod allocation;
+#[cfg(feature = "construct")]
 pub mod apply;
 #[cfg(feature = "construct")]
 pub mod config;
@@ -45,6 +47,7 @@ pub mod store;
 pub mod sys;
 #[cfg(feature = "construct")]
 pub mod unprivileged;
+pub mod visible;
 pub mod way;
 
 /// Where the site's file lies unless plugstack.conf says otherwise.

@@ -88,7 +88,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
     let facts = NodeFacts {
         home: home.and_then(|home| HostPath::new(home).ok()),
         cwd,
-        mpi: Vec::new(),
+        ..NodeFacts::default()
     };
     let is_root = rustix::process::geteuid().is_root();
     let method = if is_root {

@@ -173,6 +173,7 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
             way,
             changes,
             ticket,
+            shown,
             ..
         }) => {
             let mut changes = enter::changes(changes.as_fd())?;
@@ -181,6 +182,12 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
                 .into_iter()
                 .map(|(name, value)| Change::Set(name.into(), value));
             changes.extend(of_rank);
+            let look = |name: &str| {
+                let value = step::variable(&environment, OsStr::new(name))?;
+                Some(OsStr::from_bytes(value).to_owned())
+            };
+            let of_devices = shown.changes(&changes, look);
+            changes.extend(of_devices);
             let given = Given {
                 way,
                 workdir,

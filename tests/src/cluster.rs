@@ -154,6 +154,13 @@ impl Cluster {
         }
     }
 
+    /// Whether the nodes' FUSE server cannot show an image's files as the user's:
+    /// squashfuse 0.1 of Debian 12.
+    #[must_use]
+    pub fn has_old_fuse_server(&self) -> bool {
+        self.slurm() < (23, 0)
+    }
+
     /// Slurm's version, as in `(24, 11)`.
     ///
     /// # Panics

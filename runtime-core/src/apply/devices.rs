@@ -2,7 +2,10 @@
 //! host's own node.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use rustix::fs::FileType;
 
 use super::binds::open_source;
 use super::filesystem::{Calls, Detached};
@@ -11,7 +14,7 @@ use super::points::{self, Kind};
 use super::rootfs::{SCRATCH, TMPFS, known_path, make_directory, new_file, tmpfs, unusable};
 use super::{ApplyError, PlaceProblem, step};
 use crate::plan::Plan;
-use crate::plan::devices::Node;
+use crate::plan::devices::{Node, below_dev};
 use crate::sys::mount::{self, Attributes};
 
 const DEVICE: Attributes = Attributes {
@@ -42,6 +45,12 @@ pub(super) fn open_devices(
                 continue;
             }
             Node::Device(name) => (name, DEVICE),
+            Node::Granted(path) => {
+                if let Some(tree) = open_granted(path, calls)? {
+                    list.push((node.clone(), Some(tree)));
+                }
+                continue;
+            }
             // Terminals are device nodes; shared memory and queues are not.
             Node::Directory("pts") => (&"pts", DEVICE),
             Node::Directory(name) => (name, TMPFS),
@@ -59,6 +68,26 @@ pub(super) fn open_devices(
     Ok(list)
 }
 
+/// A device of the host's; `None`, and a word in the journal, where there is none.
+fn open_granted(path: &Path, calls: Calls) -> Result<Option<Detached>, ApplyError> {
+    let source = match open_source(path) {
+        Ok(source) => source,
+        Err(error) => {
+            tracing::warn!(device = %path.display(), %error, "device left out");
+            return Ok(None);
+        }
+    };
+    let about = rustix::fs::fstat(&source).map_err(|e| step("looking at a device")(e.into()))?;
+    let kind = FileType::from_raw_mode(about.st_mode);
+    if kind != FileType::CharacterDevice {
+        tracing::warn!(device = %path.display(), "not a character device, and left out");
+        return Ok(None);
+    }
+    Detached::bind(source, DEVICE, calls)
+        .map(Some)
+        .map_err(step("copying a device"))
+}
+
 /// A mount point that a bind below /dev needs.
 pub(super) struct Wanted {
     /// Its components below /dev.
@@ -71,7 +100,7 @@ pub(super) struct Wanted {
 /// with the mount points of the user's binds below it.
 pub(super) fn build(
     scratch: &OwnedFd,
-    devices: Vec<(Node, Option<Detached>)>,
+    devices: &[(Node, Option<Detached>)],
     wanted: &[Wanted],
     calls: Calls,
 ) -> Result<OwnedFd, ApplyError> {
@@ -79,20 +108,36 @@ pub(super) fn build(
     tmpfs("the private /dev", "1m", calls)?.attach(point.as_fd())?;
     let dev = mount::open_place(&Path::new(SCRATCH).join("dev"))
         .map_err(step("opening the private /dev"))?;
-    let mut known: Vec<&[u8]> = Vec::new();
+    let mut known: Vec<Vec<u8>> = Vec::new();
     for (node, tree) in devices {
         let (name, point) = match node {
-            Node::Link(name, target) => {
-                rustix::fs::symlinkat(target, &dev, name)
-                    .map_err(|e| step("making a link in /dev")(e.into()))?;
-                (name, None)
+            Node::Granted(path) => {
+                let names: Vec<Vec<u8>> = below_dev(path)
+                    .into_iter()
+                    .flat_map(Path::components)
+                    .map(|part| part.as_os_str().as_bytes().to_vec())
+                    .collect();
+                let what = step("making a place for a device");
+                points::make_below(dev.as_fd(), &names, Kind::File).map_err(&what)?;
+                let place = Path::new(SCRATCH).join(path.strip_prefix("/").unwrap_or(path));
+                let point = mount::open_place(&place).map_err(&what)?;
+                known.extend(names.into_iter().take(1));
+                if let Some(tree) = tree {
+                    tree.attach(point.as_fd())?;
+                }
+                continue;
             }
-            Node::Device(name) => (name, Some(new_file(&dev, name)?.into())),
+            Node::Link(name, target) => {
+                rustix::fs::symlinkat(*target, &dev, *name)
+                    .map_err(|e| step("making a link in /dev")(e.into()))?;
+                (*name, None)
+            }
+            Node::Device(name) => (*name, Some(new_file(&dev, name)?.into())),
             Node::Directory(name) | Node::Memory(name) | Node::Queues(name) => {
-                (name, Some(make_directory(&dev, name)?))
+                (*name, Some(make_directory(&dev, name)?))
             }
         };
-        known.push(name.as_bytes());
+        known.push(name.as_bytes().to_vec());
         if let (Some(point), Some(tree)) = (point, tree) {
             let point: OwnedFd = point;
             tree.attach(point.as_fd())?;
@@ -100,10 +145,7 @@ pub(super) fn build(
     }
     for Wanted { names, kind } in wanted {
         // What lies in the host's own shm, pts or mqueue must be there already.
-        if names
-            .first()
-            .is_some_and(|name| !known.contains(&name.as_slice()))
-        {
+        if names.first().is_some_and(|name| !known.contains(name)) {
             points::make_below(dev.as_fd(), names, *kind)
                 .map_err(step("making a mount point in /dev"))?;
         }

@@ -221,7 +221,7 @@ impl Assembly<'_> {
         }
 
         let below_dev: Vec<Wanted> = usable.iter().filter_map(binds::wanted_below_dev).collect();
-        let dev = devices::build(&site.scratch, devices, &below_dev, calls)?;
+        let dev = devices::build(&site.scratch, &devices, &below_dev, calls)?;
 
         if let (Some(_), Ground::Skeleton { skeleton, .. }) = (&identity, &site.ground) {
             identity::give(skeleton, who)

@@ -1,4 +1,7 @@
-//! The private /dev: the nodes that every program needs, and nothing else.
+//! The private /dev: the nodes that every program needs, those that the step was
+//! granted, and nothing else.
+
+use std::path::{Component, Path, PathBuf};
 
 /// One entry of /dev, by its name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +14,9 @@ pub enum Node {
     Memory(&'static str),
     /// Message queues of the container's own IPC namespace.
     Queues(&'static str),
+    /// A device that the step was granted, or that the site shows to all: this path of
+    /// the host, below /dev, at the same place.
+    Granted(PathBuf),
     /// A symbolic link.
     Link(&'static str, &'static str),
 }
@@ -37,4 +43,65 @@ pub fn basic(own_ipc: bool) -> Vec<Node> {
         Node::Link("stderr", "/proc/self/fd/2"),
     ]);
     nodes
+}
+
+/// The devices in `paths` that can be shown: they lie below /dev, and where every /dev
+/// has something else they are left out. Each once, in order.
+#[must_use]
+pub fn granted(paths: &[PathBuf], own_ipc: bool) -> Vec<Node> {
+    let taken = basic(own_ipc);
+    let is_taken = |name: &Path| {
+        taken.iter().any(|node| match node {
+            Node::Device(own)
+            | Node::Directory(own)
+            | Node::Memory(own)
+            | Node::Queues(own)
+            | Node::Link(own, _) => name.starts_with(own),
+            Node::Granted(_) => false,
+        })
+    };
+    let mut all: Vec<&PathBuf> = paths
+        .iter()
+        .filter(|path| {
+            below_dev(path).is_some_and(|name| !is_taken(name) && name.components().count() > 0)
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    all.into_iter().cloned().map(Node::Granted).collect()
+}
+
+/// A path's part below /dev, where it goes nowhere else.
+#[must_use]
+pub fn below_dev(path: &Path) -> Option<&Path> {
+    let name = path.strip_prefix("/dev").ok()?;
+    name.components()
+        .all(|part| matches!(part, Component::Normal(_)))
+        .then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_devices_below_dev_are_shown() {
+        let paths: Vec<PathBuf> = [
+            "/dev/nvidia1",
+            "/dev/nvidia1",
+            "/dev/dri/renderD128",
+            "/dev/null",
+            "/dev/shm/x",
+            "/dev/../etc/shadow",
+            "/etc/shadow",
+            "/dev",
+            "dev/nvidia0",
+        ]
+        .map(PathBuf::from)
+        .into();
+        assert_eq!(
+            granted(&paths, false),
+            ["/dev/dri/renderD128", "/dev/nvidia1"].map(|path| Node::Granted(path.into()))
+        );
+    }
 }

@@ -21,6 +21,7 @@ impl fmt::Display for Plan {
                 Node::Directory(name) => writeln!(f, "bind /dev/{name} at /dev/{name}")?,
                 Node::Memory(name) => writeln!(f, "own tmpfs at /dev/{name}")?,
                 Node::Queues(name) => writeln!(f, "own message queues at /dev/{name}")?,
+                Node::Granted(path) => writeln!(f, "device {}", path.display())?,
                 Node::Link(name, target) => writeln!(f, "link /dev/{name} to {target}")?,
             }
         }

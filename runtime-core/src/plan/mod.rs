@@ -11,6 +11,8 @@ pub mod identity;
 pub mod mounts;
 pub mod subordinate;
 
+use std::path::PathBuf;
+
 use crate::config::SiteConfig;
 use crate::path::HostPath;
 use crate::request::{Request, Unshare};
@@ -24,6 +26,9 @@ pub struct NodeFacts {
     pub cwd: Option<HostPath>,
     /// Directories through which the MPI library reaches its server.
     pub mpi: Vec<HostPath>,
+    /// Devices beside those of every /dev: what the step was granted, and what the
+    /// site shows to all.
+    pub devices: Vec<PathBuf>,
 }
 
 /// Everything that makes one container, in the order in which it is done.
@@ -42,9 +47,12 @@ pub struct Plan {
 /// Decides.
 #[must_use]
 pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Plan {
+    let own_ipc = request.options.unshare.ipc;
+    let mut nodes = devices::basic(own_ipc);
+    nodes.extend(devices::granted(&facts.devices, own_ipc));
     Plan {
         mounts: mounts::plan(request, config, facts),
-        devices: devices::basic(request.options.unshare.ipc),
+        devices: nodes,
         unshare: request.options.unshare,
         annotations: request.options.annotations.clone(),
     }

@@ -193,7 +193,8 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
     let plan = plan::plan(work.request, work.config, &work.facts);
     let access = FileAccess::As(work.request.identity.clone());
-    let owned = work.owned;
+    // Such a server ends, and then the survey of what it serves does.
+    let owned = work.owned && !work.image.is_quick();
     let made = Assembly {
         image: work.image,
         plan: &plan,
@@ -208,7 +209,7 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
     };
     made.build().map_err(|error| match error {
         // An old server does not know the option that it was given for that.
-        ApplyError::ServerEnded if owned => ApplyError::Owners {
+        ApplyError::ServerEnded | ApplyError::Survey if owned => ApplyError::Owners {
             kind: FilesystemKind::Squashfs,
             error: std::io::Error::other("its FUSE server ended before it answered"),
         },

@@ -30,6 +30,8 @@ mod choose;
 #[cfg(feature = "construct")]
 pub mod debug;
 #[cfg(feature = "construct")]
+mod devices;
+#[cfg(feature = "construct")]
 mod explain;
 #[cfg(feature = "construct")]
 mod failure;

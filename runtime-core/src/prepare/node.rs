@@ -40,6 +40,7 @@ use crate::plan::{self, NodeFacts, mounts};
 use crate::request::Request;
 use crate::sys::cgroup::Groups;
 use crate::sys::ipc;
+use crate::visible::Shown;
 
 /// One node's part of a step: what was asked, and what rules here.
 pub(super) struct Node<'a> {
@@ -107,6 +108,8 @@ pub(super) struct Built {
     pub(super) opened: Original,
     /// Whether nothing of its files ends with the step.
     pub(super) lasting: bool,
+    /// What variables tell of its devices.
+    pub(super) shown: Shown,
 }
 
 impl Node<'_> {
@@ -149,13 +152,17 @@ impl Node<'_> {
     ) -> Result<Vec<String>, Failure> {
         let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
         let chosen = self.choose(opened.source)?;
+        let devices = self.devices();
         let facts = NodeFacts {
             home: opened.home,
             cwd: start.cwd.clone(),
             mpi: start.mpi.clone(),
+            devices: devices.nodes,
         };
         let plan = plan::plan(self.request, self.config, &facts);
-        Ok(explain::lines(&chosen, &plan, self.request, self.config))
+        let mut lines = devices.allocation.lines();
+        lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
+        Ok(lines)
     }
 
     /// Waits for the image's copy in the control groups of `task`, then builds the
@@ -280,9 +287,8 @@ impl Node<'_> {
     /// library in sight.
     pub(super) fn is_as_expected(&self, expected: &Start, start: &Start) -> bool {
         let facts = NodeFacts {
-            home: None,
-            cwd: None,
             mpi: expected.mpi.clone(),
+            ..NodeFacts::default()
         };
         let shown = mounts::plan(self.request, self.config, &facts);
         expected.cwd == start.cwd && start.mpi.iter().all(|path| mounts::shows(&shown, path))
@@ -419,6 +425,7 @@ impl Node<'_> {
             .try_clone()
             .map_err(step("copying a descriptor"))?;
         let join = self.joined()?;
+        let devices = self.devices();
         let work = Work {
             image: ready.mount,
             request: self.request,
@@ -427,6 +434,7 @@ impl Node<'_> {
                 home: ready.home,
                 cwd: start.cwd.clone(),
                 mpi: start.mpi.clone(),
+                devices: devices.nodes,
             },
             calls: self.calls,
             known: ready.known,
@@ -448,6 +456,7 @@ impl Node<'_> {
             _surveyor: ready.surveyor,
             opened: ready.opened,
             lasting,
+            shown: devices.shown,
         })
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::path::{ContainerPath, HostPath};
 use crate::sys::ipc::{MAX_MESSAGE, Message};
+use crate::visible::Shown;
 use crate::way::Way;
 
 /// The descriptor numbers that `oarlock-prepare` is started with.
@@ -123,6 +124,8 @@ pub enum Answer {
         times: Times,
         /// The working directory that was asked for, by an option or by the profile.
         workdir: Option<ContainerPath>,
+        /// What variables tell of its devices.
+        shown: Shown,
         /// The container.
         way: Way,
         /// The environment's changes.
@@ -171,11 +174,15 @@ pub fn container_message(
     times: Times,
     way: &Way,
     workdir: Option<&ContainerPath>,
+    shown: &Shown,
 ) -> Vec<u8> {
     let mut out = vec![CONTAINER];
-    for word in [number, times.image, times.build] {
+    let shown = postcard::to_stdvec(shown).unwrap_or_default();
+    let length = u32::try_from(shown.len()).unwrap_or_default();
+    for word in [number, times.image, times.build, length] {
         out.extend_from_slice(&word.to_le_bytes());
     }
+    out.extend_from_slice(&shown);
     out.extend_from_slice(&way.letters());
     // No letter is a slash, with which the path begins.
     out.extend_from_slice(workdir.map_or(b"".as_slice(), ContainerPath::as_bytes));
@@ -269,7 +276,9 @@ impl Answer {
         match *kind {
             CONTAINER => {
                 let mut fds = message.fds.into_iter();
-                let (letters, path) = split_at_slash(rest.get(3 * 4..)?);
+                let length = usize::try_from(word(3)?).ok()?;
+                let (shown, rest) = rest.get(4 * 4..)?.split_at_checked(length)?;
+                let (letters, path) = split_at_slash(rest);
                 Some(Self::Container {
                     number,
                     times: Times {
@@ -277,6 +286,7 @@ impl Answer {
                         build: word(2)?,
                     },
                     workdir: ContainerPath::new(OsStr::from_bytes(path)).ok(),
+                    shown: postcard::from_bytes(shown).ok()?,
                     changes: fds.next()?,
                     way: Way::from_parts(letters, fds.by_ref())?,
                     ticket: fds.next(),

@@ -291,7 +291,8 @@ fn give(
     let container = &built.container;
     let workdir = request.options.workdir.as_ref();
     for number in 0..request.ranks {
-        let bytes = protocol::container_message(number, times, &container.way, workdir);
+        let bytes =
+            protocol::container_message(number, times, &container.way, workdir, &built.shown);
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(container.changes.as_fd())
             .chain(container.way.descriptors())
             .chain(ticket.map(AsFd::as_fd))

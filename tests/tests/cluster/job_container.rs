@@ -52,11 +52,17 @@ fn private_directories(cluster: &Cluster) -> Vec<Restore<'_>> {
     } else {
         "NamespaceType=namespace/tmpfs"
     };
+    // /tmp and /dev/shm are what it is about from the beginning; the key is younger.
+    let directories = if cluster.slurm() < (23, 2) {
+        ""
+    } else {
+        "Dirs=/tmp,/dev/shm\\n"
+    };
     // The base has to be private: what is mounted below would be everybody's.
     let directory = cluster.change(
         "node1",
-        "mkdir -p /var/jobs && mount -t tmpfs jobs /var/jobs && mount --make-private /var/jobs\n\
-         printf 'AutoBasePath=true\\nBasePath=/var/jobs\\nDirs=/tmp,/dev/shm\\n' >/etc/slurm/job_container.conf",
+        &format!("mkdir -p /var/jobs && mount -t tmpfs jobs /var/jobs && mount --make-private /var/jobs\n\
+         printf 'AutoBasePath=true\\nBasePath=/var/jobs\\n{directories}' >/etc/slurm/job_container.conf"),
         "rm -f /etc/slurm/job_container.conf; for try in $(seq 50); do umount -R /var/jobs && break; sleep 0.1; done; rmdir /var/jobs",
     );
     let mut all: Vec<Restore<'_>> = cluster

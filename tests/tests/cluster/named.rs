@@ -276,7 +276,7 @@ fn a_crash_while_it_is_made_poisons_nothing(cluster: &Cluster) {
         .succeeds();
     cluster
         .alice(&format!(
-            "srun -w node1 --container-name=a:create --container-image={TINY} ls /half 2>&1 | grep -v srun:"
+            "srun -w node1 --container-name=a:create --container-image={TINY} sh -c 'ls /half' 2>&1 | grep -v srun:"
         ))
         .stdout_and_code("ls: cannot access '/half': No such file or directory\n", 0);
 }

@@ -1,12 +1,13 @@
 //! A container that may be written: anywhere in the image, as its user, for the
 //! length of a step, and without a trace in the image.
 
-use cluster_tests::images::{DEMO, TINIES, TINY, TINY_DIRECTORY};
-use cluster_tests::{Case, Cluster, cases};
+use cluster_tests::images::{DEMO, TINIES, TINY, TINY_DIRECTORY, TINY_FUSE};
+use cluster_tests::{Case, Cluster, cases, skip};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
         everything_in_an_image_may_be_written,
+        an_old_fuse_server_is_named,
         a_directory_is_written_as_its_permissions_say,
         nothing_of_it_outlives_the_step_or_reaches_the_image,
         without_the_option_nothing_is_written,
@@ -22,7 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn everything_in_an_image_may_be_written(cluster: &Cluster) {
     cluster.images();
     for (image, form) in TINIES.iter().map(|(form, image)| (image, form)) {
-        if *image == TINY_DIRECTORY {
+        if *image == TINY_DIRECTORY || form.ends_with("FUSE") && cluster.has_old_fuse_server() {
             continue;
         }
         cluster
@@ -40,6 +41,22 @@ fn everything_in_an_image_may_be_written(cluster: &Cluster) {
              'touch /usr/local/lib/x /root/y /etc/shadow && stat -c %U /usr/local/lib/x /etc/shadow'"
         ))
         .stdout_and_code("alice\nalice\n", 0);
+}
+
+/// One without a copy that the kernel can mount.
+fn an_old_fuse_server_is_named(cluster: &Cluster) {
+    if !cluster.has_old_fuse_server() {
+        skip("the nodes' FUSE server shows files as the user's");
+    }
+    for options in ["--container-writable", "--container-save=x.sif"] {
+        cluster
+            .alice(&format!(
+                "srun -w node1 {options} --container-stage=off --container-image={TINY_FUSE} echo ran"
+            ))
+            .is_refused([format!(
+                "oarlock: node1: image {TINY_FUSE}: the kernel cannot show the files of its squashfs file system as the user's own, which a writable container needs: its FUSE server ended before it answered; use squashfs with Linux 6.2 or newer, or squashfuse 0.5 or newer"
+            )]);
+    }
 }
 
 fn a_directory_is_written_as_its_permissions_say(cluster: &Cluster) {

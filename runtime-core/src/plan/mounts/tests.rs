@@ -277,6 +277,7 @@ fn nothing_of_the_host_brings_setuid_or_devices() {
         home: host("/home/a"),
         cwd: host("/d"),
         mpi: vec![host("/var/p").unwrap()],
+        ..NodeFacts::default()
     };
     for m in plan(&request("/a:/b"), &SiteConfig::default(), &facts) {
         assert!(m.attributes.nosuid && m.attributes.nodev, "{}", m.target);

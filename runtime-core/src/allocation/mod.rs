@@ -1,0 +1,139 @@
+//! What Slurm granted a step on this node, and where each figure comes from.
+//!
+//! It is read from what slurmstepd tells the step in its environment, and from the
+//! site's own files. A user can set such variables too, but no more comes of it than
+//! he has without a container: where the site holds jobs to their devices, the kernel
+//! does that, and not a path in /dev.
+
+pub mod gpus;
+
+use std::path::Path;
+
+use gpus::{Gpus, Numbering};
+
+use crate::host::Host;
+use crate::request::Request;
+use crate::slurm::conf::Conf;
+use crate::slurm::{gres, place};
+
+/// What Slurm granted a step on this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// CPUs of the node.
+    pub cpus: Option<Figure<u64>>,
+    /// Memory on the node, in MiB.
+    pub memory: Option<Figure<u64>>,
+    /// Nodes of the step.
+    pub nodes: Option<Figure<u64>>,
+    /// Ranks on this node.
+    pub ranks: u32,
+    /// GPUs of this node.
+    pub gpus: Option<Figure<Gpus>>,
+    /// What is wrong with the site's files, as lines for the journal.
+    pub problems: Vec<String>,
+}
+
+/// A figure and its origin, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure<T> {
+    /// The figure.
+    pub value: T,
+    /// Where it comes from, as `SLURM_STEP_GPUS and /etc/slurm/gres.conf`.
+    pub from: String,
+}
+
+impl Allocation {
+    /// Reads what was granted; the site's files below `host`.
+    #[must_use]
+    pub fn of(request: &Request, host: &Host) -> Self {
+        let number = |names: &[&str]| {
+            names.iter().find_map(|name| {
+                let value = request.variable(name)?.to_str()?.parse().ok()?;
+                Some(Figure {
+                    value,
+                    from: (*name).to_owned(),
+                })
+            })
+        };
+        let mut problems = Vec::new();
+        let cpus = number(&["SLURM_CPUS_ON_NODE"]);
+        let memory = number(&["SLURM_MEM_PER_NODE"]).or_else(|| {
+            let each: Figure<u64> = number(&["SLURM_MEM_PER_CPU"])?;
+            let cpus = cpus.as_ref()?.value;
+            Some(Figure {
+                value: each.value.checked_mul(cpus)?,
+                from: format!("{} and SLURM_CPUS_ON_NODE", each.from),
+            })
+        });
+        Self {
+            memory,
+            nodes: number(&["SLURM_STEP_NUM_NODES", "SLURM_NNODES"]),
+            ranks: request.ranks,
+            gpus: gpus_of(request, host, &mut problems),
+            cpus,
+            problems,
+        }
+    }
+
+    /// What was granted, in lines for people.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut say = |what: &str, figure: &Option<Figure<u64>>, unit: &str| {
+            if let Some(Figure { value, from }) = figure {
+                out.push(format!("granted: {what} {value}{unit} ({from})"));
+            }
+        };
+        say("nodes", &self.nodes, "");
+        say("CPUs", &self.cpus, "");
+        say("memory", &self.memory, " MiB");
+        out.push(format!(
+            "granted: ranks on this node {} (Slurm)",
+            self.ranks
+        ));
+        match &self.gpus {
+            None => out.push("granted: no GPU".to_owned()),
+            Some(Figure { value, from }) => {
+                let gpus: Vec<String> = value.all.iter().map(ToString::to_string).collect();
+                out.push(format!("granted: GPUs {} ({from})", gpus.join(", ")));
+            }
+        }
+        out
+    }
+}
+
+fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option<Figure<Gpus>> {
+    let is_job = request.label.ends_with(".batch") || request.label.ends_with(".interactive");
+    let look = |name: &str| request.variable(name)?.to_str().map(str::to_owned);
+    let (numbers, variable) = gpus::numbers(&look, is_job)?;
+    let node = look("SLURMD_NODENAME").unwrap_or_default();
+    let Some(conf) = place::configuration(host, None) else {
+        problems.push("slurm.conf is not found, and so no gres.conf".to_owned());
+        return Some(Figure {
+            value: Gpus::without_files(&numbers),
+            from: variable.to_owned(),
+        });
+    };
+    let path = conf.with_file_name("gres.conf");
+    let lines = gres::of_node(host, &path, &node).unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        Vec::new()
+    });
+    Some(Figure {
+        value: Gpus::of(&numbers, &lines, numbering(host, &conf)),
+        from: format!("{variable} and {}", path.display()),
+    })
+}
+
+/// Whether Slurm counts a step's GPUs from 0 in the vendors' variables: where it
+/// holds it to its devices (`gres_use_local_device_index` of gres.c).
+fn numbering(host: &Host, slurm: &Path) -> Numbering {
+    let constrains = Conf::load(host, &slurm.with_file_name("cgroup.conf"))
+        .is_ok_and(|conf| conf.switch("ConstrainDevices") == Some(true));
+    let manages = Conf::load(host, slurm).is_ok_and(|conf| conf.lists("TaskPlugin", "task/cgroup"));
+    if constrains && manages {
+        Numbering::OfTheStep
+    } else {
+        Numbering::OfTheNode
+    }
+}
