@@ -19,7 +19,7 @@ mod store;
 mod writable;
 
 pub use crate::profile::Profiles;
-pub use devices::{Devices, Rdma};
+pub use devices::{Devices, Hooks, Rdma};
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
 pub use namespaces::{Namespaces, NotAllowed, Separable};
 pub use store::{Size, Store};

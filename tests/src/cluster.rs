@@ -154,11 +154,19 @@ impl Cluster {
         }
     }
 
-    /// Whether the nodes' FUSE server cannot show an image's files as the user's:
-    /// squashfuse 0.1 of Debian 12.
+    /// Whether the nodes' FUSE servers are of Debian 12: squashfuse 0.1 cannot show an
+    /// image's files as the user's, and fuse2fs is not handed its connection.
     #[must_use]
-    pub fn has_old_fuse_server(&self) -> bool {
+    pub fn has_old_fuse_servers(&self) -> bool {
         self.slurm() < (23, 0)
+    }
+
+    /// Whether an image's files can be shown as the user's: what is not trusted is
+    /// served by FUSE.
+    #[must_use]
+    pub fn gives_files_of(&self, image: &str) -> bool {
+        let is_served = image.starts_with("/shared/") && image.contains(".s");
+        !(is_served && self.has_old_fuse_servers())
     }
 
     /// Slurm's version, as in `(24, 11)`.

@@ -24,6 +24,38 @@ pub struct Gpu {
     pub files: Vec<PathBuf>,
 }
 
+impl Gpu {
+    /// The GPU, where the node is known to have it. One that Slurm has found by itself
+    /// is the GPU of that number in the vendor's own order.
+    #[must_use]
+    pub fn known<'a>(
+        &self,
+        found: &'a host_devices::gpu::Gpus,
+    ) -> Option<&'a host_devices::gpu::Gpu> {
+        use host_devices::gpu::Named;
+        match self.files.first() {
+            Some(file) => match found.named(file) {
+                Named::Gpu(gpu) | Named::Mig(gpu, _) => Some(gpu),
+                Named::Unknown => None,
+            },
+            None => {
+                let vendor = found.all.first()?.vendor;
+                found.of(vendor).find(|gpu| gpu.index == self.number)
+            }
+        }
+    }
+
+    /// Its own devices, as the site names them or as they were found.
+    #[must_use]
+    pub fn nodes(&self, found: &host_devices::gpu::Gpus) -> Vec<PathBuf> {
+        if self.files.is_empty() {
+            let first = self.known(found).and_then(|gpu| gpu.nodes.first());
+            return first.into_iter().cloned().collect();
+        }
+        self.files.clone()
+    }
+}
+
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.number)?;
@@ -79,22 +111,6 @@ impl Gpus {
             })
             .collect();
         Self { all, numbering }
-    }
-
-    /// The devices of all of them, as the site names them. What Slurm has found by
-    /// itself is the GPU of that number in the vendor's own order, among `found`.
-    #[must_use]
-    pub fn files(&self, found: &host_devices::gpu::Gpus) -> Vec<PathBuf> {
-        let by_itself = |number: u32| {
-            let first = found.all.first()?;
-            let gpu = found.of(first.vendor).find(|gpu| gpu.index == number)?;
-            gpu.nodes.first().cloned()
-        };
-        let files = self.all.iter().flat_map(|gpu| match gpu.files.is_empty() {
-            true => by_itself(gpu.number).into_iter().collect(),
-            false => gpu.files.clone(),
-        });
-        files.collect()
     }
 
     /// What the vendors' variables have to be translated by.

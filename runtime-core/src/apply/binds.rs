@@ -1,10 +1,11 @@
 //! Binds of the host's files and directories: opened with the user's rights,
 //! attached where the plan says.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
@@ -15,6 +16,7 @@ use super::{ApplyError, FileAccess, TargetProblem, step};
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Need, Source};
 use crate::request::{Create, Identity};
+use crate::sys::mount::Attributes;
 
 /// A bind whose source is open.
 pub(super) struct Opened<'a> {
@@ -48,6 +50,7 @@ pub(super) fn open_sources<'a>(
                 let tmpfs = memory(mount, size.as_deref(), mode.as_deref(), owner, calls)?;
                 Ok((tmpfs, Kind::Directory))
             }
+            (Source::Links(links), _) => links_in_memory(mount, links, calls),
             (Source::Host(_), None) => Err(io::ErrorKind::NotFound.into()),
         };
         match (made, mount.need) {
@@ -103,6 +106,42 @@ fn memory(
         attributes: mount.attributes,
     };
     Detached::new(filesystem, calls)
+}
+
+/// A directory with links alone; mount(2) cannot make one before it is in its place.
+fn links_in_memory(
+    mount: &Mount,
+    links: &[(OsString, PathBuf)],
+    calls: Calls,
+) -> io::Result<(Detached, Kind)> {
+    let made = Detached::new(
+        Filesystem {
+            what: "a directory of links",
+            kind: "tmpfs",
+            source: "oarlock".to_owned(),
+            options: vec![
+                ("mode", Some("0755".to_owned())),
+                ("size", Some("1m".to_owned())),
+            ],
+            attributes: Attributes {
+                read_only: false,
+                ..mount.attributes
+            },
+        },
+        calls,
+    );
+    let made = made.map_err(|error| io::Error::other(error.to_string()))?;
+    let Detached::Made(directory) = &made else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    for (name, target) in links {
+        match rustix::fs::symlinkat(target, directory, name) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    crate::sys::mount::add_attributes(directory.as_fd(), mount.attributes)?;
+    Ok((made, Kind::Directory))
 }
 
 /// Opens a source as a place; no link of /proc is followed into a process.

@@ -60,7 +60,8 @@ pub(super) fn place_each(
         layer.attach(point.as_fd(), &place, config, access)?;
         // overlayfs takes over the mode that the root has when it is mounted, and a
         // FUSE root has none before somebody has asked its server.
-        check_directory(&place, layer_contents).map_err(step("looking at a layer"))?;
+        check_directory(&place, layer_contents)
+            .map_err(|e| explain_lookup("looking at a layer", e))?;
         rustix::fs::stat(&top).map_err(|e| explain_lookup("looking at a layer", e.into()))?;
         lower.push(top.to_string_lossy().into_owned());
     }

@@ -1,5 +1,7 @@
 //! `[devices]`: what a container shows of the node's hardware.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// `[devices]`
@@ -10,6 +12,21 @@ pub struct Devices {
     pub gpus: bool,
     /// Whether RDMA hardware is shown to all.
     pub rdma: Rdma,
+    /// Where specs of the Container Device Interface lie, the last with the last word.
+    pub cdi: Vec<PathBuf>,
+    /// What becomes of a spec's hook that is not known, and would have to be run.
+    pub cdi_hooks: Hooks,
+}
+
+/// What becomes of hooks that would have to be run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hooks {
+    /// The step fails.
+    #[default]
+    Refuse,
+    /// They are left out.
+    Ignore,
 }
 
 impl Default for Devices {
@@ -17,6 +34,8 @@ impl Default for Devices {
         Self {
             gpus: true,
             rdma: Rdma::default(),
+            cdi: cdi_specs::DIRECTORIES.map(PathBuf::from).into(),
+            cdi_hooks: Hooks::default(),
         }
     }
 }

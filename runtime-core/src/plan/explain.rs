@@ -12,6 +12,7 @@ impl fmt::Display for Plan {
             let what = match &mount.source {
                 Source::Host(path) => format!("bind {path}"),
                 Source::Tmpfs { .. } => "tmpfs".to_owned(),
+                Source::Links(links) => format!("{} links", links.len()),
             };
             writeln!(f, "{what} at {} {}", mount.target, how(mount))?;
         }

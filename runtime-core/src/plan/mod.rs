@@ -29,6 +29,8 @@ pub struct NodeFacts {
     /// Devices beside those of every /dev: what the step was granted, and what the
     /// site shows to all.
     pub devices: Vec<PathBuf>,
+    /// What else those devices need of the host.
+    pub device_mounts: Vec<mounts::Mount>,
 }
 
 /// Everything that makes one container, in the order in which it is done.

@@ -1,6 +1,8 @@
 //! Which parts of the host are shown where, and in which order.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use super::NodeFacts;
 use crate::config::SiteConfig;
@@ -30,6 +32,9 @@ pub enum Source {
         /// Octal digits.
         mode: Option<String>,
     },
+    /// A directory in memory with nothing but these symbolic links: their names, and
+    /// what they say.
+    Links(Vec<(OsString, PathBuf)>),
 }
 
 impl std::fmt::Display for Source {
@@ -37,6 +42,7 @@ impl std::fmt::Display for Source {
         match self {
             Self::Host(path) => path.fmt(f),
             Self::Tmpfs { .. } => f.write_str("tmpfs"),
+            Self::Links(_) => f.write_str("links"),
         }
     }
 }
@@ -76,7 +82,7 @@ impl Mount {
     pub fn host(&self) -> Option<&HostPath> {
         match &self.source {
             Source::Host(path) => Some(path),
-            Source::Tmpfs { .. } => None,
+            Source::Tmpfs { .. } | Source::Links(_) => None,
         }
     }
 }
@@ -181,6 +187,7 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
         );
     }
     let mut list = without_the_visible(&list);
+    list.extend(facts.device_mounts.iter().cloned());
     for wanted in &request.options.mounts {
         take(&mut list, wanted, facts);
     }

@@ -3,13 +3,14 @@
 use super::as_user::Unanswered;
 use super::builder::BuildError;
 use super::choose::ChoiceError;
+use super::devices::cdi::CdiError;
 use super::named::NamedError;
 use super::save::SaveError;
 use crate::apply::ApplyError;
 use crate::apply::identity::IdentityError;
 use crate::config::{ConfigError, NotAllowed};
 use crate::path::HostPath;
-use crate::request::{ImageName, ProfileName, RequestError};
+use crate::request::{DeviceName, ImageName, ProfileName, RequestError};
 
 /// Why no container was made: one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,10 @@ pub(super) enum Failure {
         "--container-overlay does not go with --container-name: such a container keeps the files that it was made with; leave one out"
     )]
     OverlayNamed,
+    #[error("--container-device={name}: {why}")]
+    Device { name: DeviceName, why: String },
+    #[error("devices of the step: {0}")]
+    Cdi(#[from] CdiError),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
     NoCopy { image: ImageName, why: String },
     #[error(transparent)]

@@ -152,12 +152,13 @@ impl Node<'_> {
     ) -> Result<Vec<String>, Failure> {
         let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
         let chosen = self.choose(opened.source)?;
-        let devices = self.devices();
+        let devices = self.devices()?;
         let facts = NodeFacts {
             home: opened.home,
             cwd: start.cwd.clone(),
             mpi: start.mpi.clone(),
             devices: devices.nodes,
+            device_mounts: devices.mounts,
         };
         let plan = plan::plan(self.request, self.config, &facts);
         let mut lines = devices.allocation.lines();
@@ -425,7 +426,7 @@ impl Node<'_> {
             .try_clone()
             .map_err(step("copying a descriptor"))?;
         let join = self.joined()?;
-        let devices = self.devices();
+        let devices = self.devices()?;
         let work = Work {
             image: ready.mount,
             request: self.request,
@@ -435,6 +436,7 @@ impl Node<'_> {
                 cwd: start.cwd.clone(),
                 mpi: start.mpi.clone(),
                 devices: devices.nodes,
+                device_mounts: devices.mounts,
             },
             calls: self.calls,
             known: ready.known,

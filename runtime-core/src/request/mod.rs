@@ -19,8 +19,8 @@ use crate::path::{ContainerPath, HostPath, PathError};
 pub use image::ImageName;
 pub use mounts::{Access, Create, MountProblem, MountSource, Propagation, UserMount};
 pub use values::{
-    NameUse, NamedContainer, Overlay, ProfileName, SavePath, Scope, Stage, Unshare, parse_switch,
-    parse_variables, parse_workdir,
+    DeviceName, NameUse, NamedContainer, Overlay, ProfileName, SavePath, Scope, Stage, Unshare,
+    parse_switch, parse_variables, parse_workdir,
 };
 
 /// Why an option's value cannot be used.
@@ -79,6 +79,9 @@ pub enum RequestError {
         /// What is wrong with it.
         error: PathError,
     },
+    /// One entry of `--container-device`.
+    #[error("--container-device: \"{0}\": the form is VENDOR/CLASS=NAME, as in nvidia.com/gpu=0")]
+    Device(String),
     /// `--container-profile=` with nothing behind it.
     #[error("no profile is named; give a name or a path")]
     EmptyProfile,
@@ -116,6 +119,8 @@ pub struct Options {
     pub unshare: Unshare,
     /// `--container-overlay`, the lowest first.
     pub overlays: Vec<Overlay>,
+    /// `--container-device`.
+    pub devices: Vec<DeviceName>,
     /// `--container-profile`.
     pub profile: Option<ProfileName>,
     /// `--container-debug`.

@@ -267,6 +267,50 @@ impl Overlay {
     }
 }
 
+/// One entry of `--container-device`: a device's name as the Container Device
+/// Interface has it, `vendor.com/class=name`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceName(String);
+
+impl DeviceName {
+    /// Parses `VENDOR/CLASS=NAME,…`: the form; what the parts may be made of is said
+    /// where they are looked up.
+    ///
+    /// # Errors
+    /// [`RequestError::Device`] with the entry.
+    pub fn parse_list(text: &OsStr) -> Result<Vec<Self>, RequestError> {
+        no_control("container-device", text)?;
+        text.as_bytes()
+            .split(|b| *b == b',')
+            .map(|entry| {
+                let wrong = || RequestError::Device(String::from_utf8_lossy(entry).into_owned());
+                let name = std::str::from_utf8(entry).map_err(|_| wrong())?;
+                let (kind, device) = name.split_once('=').ok_or_else(wrong)?;
+                match kind.split_once('/') {
+                    Some((vendor, class))
+                        if !vendor.is_empty() && !class.is_empty() && !device.is_empty() =>
+                    {
+                        Ok(Self(name.to_owned()))
+                    }
+                    _ => Err(wrong()),
+                }
+            })
+            .collect()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// `--container-profile`: a name, or a path where it has a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileName(OsString);
@@ -362,6 +406,25 @@ mod tests {
         assert_eq!(parse_variables(os("A,B_2")).unwrap().len(), 2);
         assert!(parse_variables(os("A,,B")).is_err());
         assert!(parse_variables(os("A=1")).is_err());
+    }
+
+    #[test]
+    fn devices_have_names_of_three_parts() {
+        let list = DeviceName::parse_list(os("nvidia.com/gpu=0,site.org/nic=eth0")).unwrap();
+        let names: Vec<&str> = list.iter().map(DeviceName::as_str).collect();
+        assert_eq!(names, ["nvidia.com/gpu=0", "site.org/nic=eth0"]);
+        for wrong in [
+            "",
+            "gpu",
+            "gpu=0",
+            "/gpu=0",
+            "a/=0",
+            "a/b=",
+            "a/b=c,",
+            "a/b=\u{7}",
+        ] {
+            assert!(DeviceName::parse_list(os(wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

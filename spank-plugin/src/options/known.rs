@@ -22,6 +22,7 @@ pub(crate) enum Key {
     Env,
     Unshare,
     Overlay,
+    Device,
     Profile,
     Stage,
     Debug,
@@ -30,7 +31,7 @@ pub(crate) enum Key {
 
 impl Key {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Image,
         Self::Mounts,
         Self::Workdir,
@@ -44,6 +45,7 @@ impl Key {
         Self::Env,
         Self::Unshare,
         Self::Overlay,
+        Self::Device,
         Self::Profile,
         Self::Stage,
         Self::Debug,
@@ -66,6 +68,7 @@ impl Key {
             Self::Env => "--container-env",
             Self::Unshare => "--container-unshare",
             Self::Overlay => "--container-overlay",
+            Self::Device => "--container-device",
             Self::Profile => "--container-profile",
             Self::Stage => "--container-stage",
             Self::Debug => "--container-debug",
@@ -89,6 +92,7 @@ impl Key {
             Self::Env => "ENV",
             Self::Unshare => "UNSHARE",
             Self::Overlay => "OVERLAY",
+            Self::Device => "DEVICE",
             Self::Profile => "PROFILE",
             Self::Stage => "STAGE",
             Self::Debug => "DEBUG",
@@ -158,7 +162,7 @@ const fn switch(key: Key, word: &'static str, name: &'static CStr, usage: &'stat
 }
 
 /// All options; a callback is told the place in this table.
-pub(crate) static KNOWN: [Known; 23] = [
+pub(crate) static KNOWN: [Known; 24] = [
     value(
         Key::Image,
         c"container-image",
@@ -260,6 +264,12 @@ pub(crate) static KNOWN: [Known; 23] = [
         c"container-overlay",
         c"PATH[:ro|:rw],...",
         c"[oarlock] lay these directories or files with a file system over the image; :rw keeps changes in the last",
+    ),
+    value(
+        Key::Device,
+        c"container-device",
+        c"VENDOR/CLASS=NAME,...",
+        c"[oarlock] show these devices of the Container Device Interface, which the job was granted",
     ),
     value(
         Key::Profile,

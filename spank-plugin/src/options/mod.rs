@@ -10,8 +10,8 @@ mod known;
 use std::ffi::{OsStr, OsString, c_int};
 
 use runtime_core::request::{
-    ImageName, NamedContainer, Options, Overlay, ProfileName, RequestError, SavePath, Stage,
-    Unshare, UserMount, parse_switch, parse_variables, parse_workdir,
+    DeviceName, ImageName, NamedContainer, Options, Overlay, ProfileName, RequestError, SavePath,
+    Stage, Unshare, UserMount, parse_switch, parse_variables, parse_workdir,
 };
 
 pub(crate) use components::Components;
@@ -205,6 +205,11 @@ impl Given {
                 .map(Overlay::parse_list)
                 .transpose()?
                 .unwrap_or_default(),
+            devices: self
+                .get(Key::Device)
+                .map(DeviceName::parse_list)
+                .transpose()?
+                .unwrap_or_default(),
             profile: self.get(Key::Profile).map(ProfileName::parse).transpose()?,
             debug: self.switch(Key::Debug)?.unwrap_or(false),
             explain: self.switch(Key::Explain)?.unwrap_or(false),
@@ -227,6 +232,7 @@ fn check(key: Key, value: &OsStr) -> Result<(), OptionsError> {
         Key::Env => parse_variables(value).map(drop),
         Key::Unshare => Unshare::parse(value).map(drop),
         Key::Overlay => Overlay::parse_list(value).map(drop),
+        Key::Device => DeviceName::parse_list(value).map(drop),
         Key::Profile => ProfileName::parse(value).map(drop),
         Key::Stage => Stage::parse(value).map(drop),
         Key::MountHome

@@ -1,7 +1,7 @@
 //! `--container-overlay`: directories and files with a file system over the image.
 
 use cluster_tests::images::{TINY, TINY_DIRECTORY, TINY_FUSE};
-use cluster_tests::{Case, Cluster, cases};
+use cluster_tests::{Case, Cluster, cases, skip};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
@@ -47,6 +47,9 @@ fn a_squashfs_of_the_users(cluster: &Cluster) {
 
 /// With `upper` and `work` at its root; served, as a user wrote it.
 fn an_ext3_as_apptainer_makes_it(cluster: &Cluster) {
+    if cluster.has_old_fuse_servers() {
+        skip("the nodes' fuse2fs is not handed its connection");
+    }
     cluster
         .alice(&format!(
             "{OVER}mkdir -p ~/ext/work; mv ~/over ~/ext/upper; truncate -s 8M ~/over.img; /sbin/mkfs.ext3 -q -d ~/ext ~/over.img\n\
@@ -146,7 +149,7 @@ fn nobody_reads_more_by_it(cluster: &Cluster) {
 /// Ranks of a step share it, and the next step finds it; the image stays as it is.
 fn a_directory_takes_the_changes(cluster: &Cluster) {
     for image in [TINY, TINY_FUSE] {
-        if image == TINY_FUSE && cluster.has_old_fuse_server() {
+        if !cluster.gives_files_of(image) {
             continue;
         }
         cluster

@@ -8,10 +8,12 @@ mod attacks;
 mod batch;
 mod broken_images;
 mod broken_nodes;
+mod cdi;
 mod command_line;
 mod confinement;
 mod contain_spank;
 mod containers_cli;
+mod devices;
 mod entry;
 mod entry_point;
 mod environment;
@@ -114,6 +116,8 @@ fn main() -> ExitCode {
         plugstack::cases(),
         node_failure::cases(),
         contain_spank::cases(),
+        devices::cases(),
+        cdi::cases(),
         job_container::cases(),
         users::cases(),
         mpi::cases(),

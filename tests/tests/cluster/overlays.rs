@@ -4,12 +4,17 @@ use cluster_tests::images::TINY_FUSE;
 use cluster_tests::{Case, Cluster, cases};
 
 pub(crate) fn cases() -> Vec<Case> {
-    cases![
-        an_overlay_that_apptainer_made,
+    let of_apptainer = cases![an_overlay_that_apptainer_made];
+    let own = cases![
         a_signed_image_that_only_the_kernel_can_mount,
         a_squashfs_overlay_by_kernel_and_by_fuse,
         overlays_by_older_mount_calls,
-    ]
+    ];
+    let of_apptainer = of_apptainer.into_iter();
+    of_apptainer
+        .map(|case| case.needs("apptainer"))
+        .chain(own)
+        .collect()
 }
 
 const TRUSTED: &str = "/opt/images/tests/overlaid.sif";

@@ -1,0 +1,202 @@
+//! The devices that a container shows: those that Slurm granted, and no others.
+//!
+//! The nodes' GPUs are four character devices of a made-up driver: they have no more to
+//! them than a name in gres.conf and a number in the kernel, which is what Slurm, its
+//! control groups and a container's /dev are about.
+
+use cluster_tests::images::{DEMO, TINY};
+use cluster_tests::{Case, Cluster, Restore, cases, skip};
+
+pub(crate) fn cases() -> Vec<Case> {
+    cases![
+        a_step_sees_its_gpus_alone,
+        two_jobs_on_a_node_do_not_see_each_others,
+        each_task_has_its_own,
+        a_batch_script_has_the_jobs,
+        nobody_makes_a_device,
+        nobody_reaches_a_device_by_another_path,
+        without_slurms_constraint_the_container_shows_no_more,
+        variables_are_those_of_the_container,
+        a_site_shows_none,
+        what_was_granted_is_explained,
+    ]
+}
+
+const LIST: &str = "ls /dev | grep fakegpu";
+
+/// Ends what the test needs where the cluster does not hold steps to their devices.
+fn needs_constraint(cluster: &Cluster) {
+    let held = cluster.alice(
+        "srun -w node1 --gres=gpu:1 sh -c 'cat /dev/fakegpu[0-3] 2>&1 | grep -c \"not permitted\"'",
+    );
+    if held.stdout.trim() != "3" {
+        skip(&format!(
+            "Slurm does not hold steps to their devices here: {held}"
+        ));
+    }
+}
+
+/// node1 without ConstrainDevices, as long as the result lives.
+fn without_constraint(cluster: &Cluster) -> Restore<'_> {
+    const FILE: &str = "/etc/slurm/cgroup.conf";
+    cluster.change(
+        "node1",
+        &format!(
+            "cp -p {FILE} /root/cgroup.kept && sed -i 's/^ConstrainDevices=.*/ConstrainDevices=no/' {FILE} && slurm-node restart"
+        ),
+        format!("mv /root/cgroup.kept {FILE}; slurm-node restart"),
+    )
+}
+
+fn a_step_sees_its_gpus_alone(cluster: &Cluster) {
+    for (option, expected) in [
+        ("", ""),
+        ("--gres=gpu:1", "fakegpu0\n"),
+        ("--gres=gpu:3", "fakegpu0\nfakegpu1\nfakegpu2\n"),
+    ] {
+        cluster
+            .alice(&format!(
+                "srun -w node1 {option} --container-image={TINY} sh -c '{LIST}; true'"
+            ))
+            .succeeds()
+            .says(expected);
+    }
+    // A device like any other: 240 is no driver's number, and the kernel says so.
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:1 --container-image={DEMO} sh -c 'stat -c \"%F %t:%T\" /dev/fakegpu0; cat /dev/fakegpu0 2>&1'"
+        ))
+        .stdout_and_code(
+            "character special file f0:0\ncat: /dev/fakegpu0: No such device or address\n",
+            1,
+        );
+}
+
+fn two_jobs_on_a_node_do_not_see_each_others(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "rm -f ~/in; srun -w node1 --gres=gpu:2 --container-image={TINY} sh -c '{LIST} >/home/alice/in.new; mv /home/alice/in.new /home/alice/in; until [ -e /home/alice/stop ]; do sleep 0.1; done; {LIST}' >~/first 2>&1 & \
+             wait_for ~/in; srun -w node1 --gres=gpu:1 --container-image={TINY} sh -c '{LIST}'; \
+             touch ~/stop; wait; cat ~/first; rm ~/in ~/stop ~/first"
+        ))
+        .says("fakegpu2\nfakegpu0\nfakegpu1\n");
+}
+
+/// The container is the step's; Slurm's control groups and variables say which of its
+/// GPUs are a task's.
+fn each_task_has_its_own(cluster: &Cluster) {
+    let seen = |container: &str| {
+        cluster
+            .alice(&format!(
+                "srun -w node1 -n2 --gpus-per-task=1 {container} sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES' | sort"
+            ))
+            .succeeds()
+            .stdout
+    };
+    // Where Slurm counts a task's GPUs from 0, so does the container.
+    let (outside, inside) = (seen(""), seen(&format!("--container-image={TINY}")));
+    assert_eq!(outside, inside);
+    cluster
+        .alice(&format!(
+            "srun -w node1 -n2 --gpus-per-task=1 --container-image={TINY} sh -c '[ $SLURM_PROCID = 1 ] || {LIST}'"
+        ))
+        .succeeds()
+        .says("fakegpu0\nfakegpu1\n");
+}
+
+fn a_batch_script_has_the_jobs(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "job=$(sbatch --parsable -w node1 --gres=gpu:2 -o ~/out --container-image={TINY} --wrap '{LIST}; echo script'); finish $job; cat ~/out; rm ~/out"
+        ))
+        .says("fakegpu0\nfakegpu1\nscript\n");
+}
+
+fn nobody_makes_a_device(cluster: &Cluster) {
+    for more in ["", "--container-remap-root", "--container-writable"] {
+        cluster
+            .alice(&format!(
+                "srun -w node1 --gres=gpu:1 {more} --container-image={DEMO} sh -c \
+                 'for d in /dev /tmp /dev/shm /root /home/alice; do mknod $d/mine c 240 3 2>/dev/null && cat $d/mine 2>&1; rm -f $d/mine; done; echo done'"
+            ))
+            .stdout_and_code("done\n", 0);
+    }
+}
+
+/// What is not granted is nowhere below the container's root: not in other mounts of
+/// devtmpfs, not by the /proc of a process outside.
+fn nobody_reaches_a_device_by_another_path(cluster: &Cluster) {
+    needs_constraint(cluster);
+    cluster
+        .alice(&format!(
+            "rm -f ~/pid ~/stop; srun -w node1 -n1 sh -c 'echo $$ >/home/alice/pid; until [ -e /home/alice/stop ]; do sleep 0.1; done' & wait_for ~/pid\n\
+             srun -w node1 --gres=gpu:1 --container-image={DEMO} sh -c '\
+             find / -xdev -name \"fakegpu[123]\" 2>/dev/null; find /dev -name \"fakegpu[123]\"; \
+             for p in $(cat /home/alice/pid) 1 $PPID; do for r in root cwd; do cat /proc/$p/$r/dev/fakegpu3 2>&1 | grep -v -e \"Permission denied\" -e \"Operation not permitted\" -e \"No such file\"; done; done; echo done'\n\
+             touch ~/stop; wait; rm ~/pid ~/stop"
+        ))
+        .says("done\n");
+    // A mount of one that the user asks for is as closed as the device.
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:1 --container-mounts=/dev/fakegpu3:/dev/fakegpu3 --container-image={TINY} cat /dev/fakegpu3 2>&1 | grep -o 'Operation not permitted\\|Permission denied'"
+        ))
+        .succeeds();
+}
+
+fn without_slurms_constraint_the_container_shows_no_more(cluster: &Cluster) {
+    let _off = without_constraint(cluster);
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:2 --container-image={TINY} sh -c '{LIST}'"
+        ))
+        .succeeds()
+        .says("fakegpu0\nfakegpu1\n");
+}
+
+/// Without its constraint Slurm counts as the node does; a program in the container
+/// finds the step's GPUs and counts from 0.
+fn variables_are_those_of_the_container(cluster: &Cluster) {
+    let _off = without_constraint(cluster);
+    cluster
+        .alice(&format!(
+            "salloc -Q -w node1 --gres=gpu:4 -n4 bash -c '\
+             srun -n1 --exact --gres=gpu:2 sleep 5 & sleep 1; \
+             srun -n1 --exact --gres=gpu:2 sh -c \"echo host \\$CUDA_VISIBLE_DEVICES\"; \
+             srun -n1 --exact --gres=gpu:2 --container-image={TINY} sh -c \"echo container \\$CUDA_VISIBLE_DEVICES; {LIST}\"; wait'"
+        ))
+        .succeeds()
+        .says("host 2,3\ncontainer 0,1\nfakegpu2\nfakegpu3\n");
+}
+
+fn a_site_shows_none(cluster: &Cluster) {
+    const FILE: &str = "/etc/oarlock/oarlock.toml";
+    let _none = cluster.change(
+        "node1",
+        &format!("cp -p {FILE} /root/kept && sed -i 's/^gpus = .*/gpus = false/' {FILE}"),
+        format!("cp -p /root/kept {FILE} && rm /root/kept"),
+    );
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:1 --container-image={TINY} sh -c '{LIST}; echo ran'"
+        ))
+        .succeeds()
+        .says("ran\n");
+}
+
+fn what_was_granted_is_explained(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "srun -w node1 -n2 -c2 --mem=100 --gres=gpu:2 --container-explain --container-image={TINY} true | grep -e granted: -e fakegpu | sed 's/^node1: //'"
+        ))
+        .succeeds()
+        .lines([
+            "granted: nodes 1 (SLURM_STEP_NUM_NODES)",
+            "granted: CPUs 4 (SLURM_CPUS_ON_NODE)",
+            "granted: memory 100 MiB (SLURM_MEM_PER_NODE)",
+            "granted: ranks on this node 2 (Slurm)",
+            "granted: GPUs 0 at /dev/fakegpu0, 1 at /dev/fakegpu1 (SLURM_STEP_GPUS and /etc/slurm/gres.conf)",
+            "device /dev/fakegpu0",
+            "device /dev/fakegpu1",
+        ]);
+}
