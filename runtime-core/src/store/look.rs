@@ -1,9 +1,10 @@
 //! What a store holds, for people: looked at, and left as it is.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use super::room::{is_idle, is_stale};
+use super::room::is_stale;
 use super::{OBJECTS, PARTIAL, RECORDS, Store};
 use crate::config;
 
@@ -49,8 +50,10 @@ pub fn contents(config: &config::Store) -> io::Result<Option<Contents>> {
     let partial = entries(PARTIAL)?;
     let newest = objects.iter().chain(&records).chain(&partial);
     let newest = newest.map(|entry| entry.used).max();
-    let (idle, busy): (Vec<_>, Vec<_>) =
-        partial.into_iter().partition(|entry| is_idle(&entry.path));
+    let held = held();
+    let (busy, idle): (Vec<_>, Vec<_>) = partial
+        .into_iter()
+        .partition(|entry| held.contains(&entry.id.1));
     let (bound, free) = store.bound()?;
     Ok(Some(Contents {
         images: objects.len(),
@@ -62,6 +65,24 @@ pub fn contents(config: &config::Store) -> io::Result<Option<Contents>> {
         bound,
         free,
     }))
+}
+
+/// The inodes that somebody holds a lock on, by proc_locks(5). Who copies holds one: to
+/// try it would be to take it, and to keep a step from its copy.
+///
+/// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`: on some file systems the numbers of
+/// the device are others than stat's, so that the inode's alone are compared.
+fn held() -> BTreeSet<u64> {
+    let list = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inode = |line: &str| {
+        line.split_whitespace()
+            .nth(5)?
+            .split(':')
+            .nth(2)?
+            .parse()
+            .ok()
+    };
+    list.lines().filter_map(inode).collect()
 }
 
 impl Contents {

@@ -28,7 +28,8 @@ pub(super) struct Entry {
     pub(super) used: SystemTime,
     /// What it takes of the disk, in bytes.
     pub(super) bytes: u64,
-    id: (u64, u64),
+    /// Device and inode.
+    pub(super) id: (u64, u64),
 }
 
 impl Entry {
@@ -213,7 +214,7 @@ pub(super) fn is_stale(partial: &Entry) -> bool {
 }
 
 /// Who copies holds a lock.
-pub(super) fn is_idle(path: &Path) -> bool {
+fn is_idle(path: &Path) -> bool {
     std::fs::File::open(path)
         .and_then(|file| sys::lock::exclusive(&file, Duration::ZERO))
         .unwrap_or(false)
