@@ -1,7 +1,7 @@
 //! `oarlock doctor`: says what Oarlock finds on this machine of what it needs.
 //!
 //! Each section has a file, and only looks: it changes nothing, leaves nothing, and
-//! waits for nobody longer than some seconds. What it finds goes to people as text and
+//! waits for nothing longer than half a minute. What it finds goes to people as text and
 //! to programs as JSON; a monitor reads the exit code.
 
 mod cgroup;
@@ -17,16 +17,19 @@ mod programs;
 mod slurm;
 mod store;
 mod text;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use runtime_core::host::Host;
 
 use check::{Check, Findings, Report, Verdict};
 use node::Node;
+use watch::Deadline;
 
 /// Look whether this machine has what Oarlock needs
 ///
@@ -119,13 +122,21 @@ const SECTIONS: &[Section] = &[
 /// Runs the verb.
 pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
     let slurm_conf = std::env::var_os("SLURM_CONF").map(PathBuf::from);
-    let node = Node::of(
-        Host::this(),
-        args.config.as_deref(),
-        slurm_conf.as_deref(),
-        rustix::process::geteuid().is_root(),
-    );
-    let report = examine(&node, &args.sections);
+    let config = args.config.clone();
+    let is_root = rustix::process::geteuid().is_root();
+    let deadline = Deadline::after(watch::PATIENCE);
+    let node = watch::within(deadline, move || {
+        Node::of(
+            Host::this(),
+            config.as_deref(),
+            slurm_conf.as_deref(),
+            is_root,
+        )
+    });
+    let report = match node {
+        Some(node) => examine(&Arc::new(node), &args.sections, deadline),
+        None => Report::new(String::new(), watch::nothing()),
+    };
     let shown = if args.json {
         serde_json::to_string_pretty(&report).map(|text| text + "\n")
     } else {
@@ -144,13 +155,11 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
 }
 
 /// Looks at these sections, or at all.
-fn examine(node: &Node, wanted: &[String]) -> Report {
+fn examine(node: &Arc<Node>, wanted: &[String], deadline: Deadline) -> Report {
     let mut checks: Vec<Check> = Vec::new();
     for section in SECTIONS {
         if wanted.is_empty() || wanted.iter().any(|name| name == section.name) {
-            let mut findings = Findings::new(section.name);
-            (section.look)(node, &mut findings);
-            checks.extend(findings.checks);
+            checks.extend(watch::section(section.name, section.look, node, deadline));
         }
     }
     Report::new(node.name.clone(), checks)

@@ -1,5 +1,7 @@
 //! What a look finds: the form of it, for text and for JSON alike.
 
+use std::sync::mpsc::Sender;
+
 use runtime_core::message::for_people;
 use serde::Serialize;
 
@@ -37,6 +39,8 @@ pub(super) struct Check {
 pub(super) struct Findings {
     section: &'static str,
     pub(super) checks: Vec<Check>,
+    /// Who is told of each at once.
+    told: Option<Sender<Check>>,
 }
 
 impl Findings {
@@ -44,18 +48,32 @@ impl Findings {
         Self {
             section,
             checks: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// Each is sent as soon as it is found, and not kept.
+    pub(super) fn telling(section: &'static str, told: Sender<Check>) -> Self {
+        Self {
+            told: Some(told),
+            ..Self::new(section)
         }
     }
 
     /// Adds what was found; texts may hold what others wrote.
     pub(super) fn add(&mut self, name: &str, verdict: Verdict, found: &str, advice: Option<&str>) {
-        self.checks.push(Check {
+        let check = Check {
             section: self.section,
             name: for_people(name),
             verdict,
             found: for_people(found),
             advice: advice.map(for_people),
-        });
+        };
+        match &self.told {
+            // Nobody may be there any more.
+            Some(told) => drop(told.send(check)),
+            None => self.checks.push(check),
+        }
     }
 
     pub(super) fn ok(&mut self, name: &str, found: impl AsRef<str>) {

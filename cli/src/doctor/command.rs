@@ -3,11 +3,13 @@
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::node::Node;
 
@@ -32,6 +34,20 @@ pub(super) enum Silent {
         program: PathBuf,
         patience: Duration,
     },
+}
+
+impl Silent {
+    /// What to do about it; `argument` is what it was asked with.
+    pub(super) fn advice(&self, argument: &str) -> String {
+        match self {
+            Self::NotRoots(program) => {
+                let program = program.display();
+                format!("if it is the right one: chown root and chmod go-w {program}")
+            }
+            Self::Start { .. } => "install it again".to_owned(),
+            Self::Late { program, .. } => format!("try: {} {argument}", program.display()),
+        }
+    }
 }
 
 /// What a program of the node's writes, to its output and then to its errors; and
@@ -59,6 +75,8 @@ pub(super) fn ask(
         .env("LC_ALL", "C")
         .envs(std::env::var_os("SLURM_CONF").map(|path| ("SLURM_CONF", path)))
         .current_dir("/")
+        // It may be a script: what it has started ends with it.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -78,7 +96,7 @@ pub(super) fn ask(
             break status.success();
         }
         if began.elapsed() > patience {
-            let _ = child.kill();
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
             let _ = child.try_wait();
             return Err(Silent::Late {
                 program: program.to_owned(),
@@ -101,4 +119,42 @@ fn held(pipe: impl Read + AsFd) -> String {
     // "Would block" is the end of it.
     let _ = pipe.take(MAX_ANSWER as u64).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use runtime_core::host::Host;
+
+    use super::*;
+
+    #[test]
+    fn what_a_program_has_started_ends_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let (program, number) = (place.path().join("p"), place.path().join("number"));
+        let text = format!(
+            "#!/bin/sh\nsleep 600 &\necho $! >{}\nwait\n",
+            number.display()
+        );
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let node = Node::of(Host::at(place.path()).unwrap(), None, None, true);
+        let answer = ask(&node, Path::new("/p"), &[], Duration::from_secs(2));
+        assert!(matches!(answer, Err(Silent::Late { .. })), "{answer:?}");
+        let number = std::fs::read_to_string(number).unwrap();
+        let state = || {
+            let path = format!("/proc/{}/stat", number.trim());
+            let stat = std::fs::read_to_string(path).unwrap_or_default();
+            stat.split(' ').nth(2).map(str::to_owned)
+        };
+        let is_there = || state().is_some_and(|state| state != "Z");
+        for _ in 0..100 {
+            if is_there() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        assert!(!is_there(), "{:?}", state());
+    }
 }

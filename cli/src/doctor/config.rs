@@ -41,13 +41,16 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
     }
 }
 
+/// The endings of files with keys, as sif-signature reads them.
+const KEYS: [&str; 4] = ["asc", "gpg", "pgp", "pem"];
+
 fn keyring(node: &Node, findings: &mut Findings) {
     const NAME: &str = "images.keyring";
     let images = &node.config.images;
     let shown = images.keyring.display().to_string();
     let is_key = |name: &std::ffi::OsString| {
         let kind = Path::new(name).extension();
-        kind.is_some_and(|kind| kind == "asc" || kind == "gpg" || kind == "pem")
+        kind.is_some_and(|kind| KEYS.iter().any(|known| kind == *known))
     };
     let keys = node.host.list(&images.keyring);
     let keys = keys.map(|names| names.iter().filter(|name| is_key(name)).count());
@@ -55,7 +58,7 @@ fn keyring(node: &Node, findings: &mut Findings) {
         (Ok(0) | Err(_), RequireSignature::All | RequireSignature::Untrusted) => findings.failed(
             NAME,
             format!("{shown} has no keys, and require_signature demands some: no image runs"),
-            "put the public keys of those who sign there, as *.asc, *.gpg or *.pem",
+            "put the public keys of those who sign there, as *.asc, *.gpg, *.pgp or *.pem",
         ),
         (Ok(0) | Err(_), RequireSignature::None) => {
             findings.not_here(NAME, format!("{shown} has no keys: no signature counts"));
@@ -85,12 +88,15 @@ fn paths(node: &Node, findings: &mut Findings) {
         .map(|path| ("images.allow_paths", path));
     let of_host = config.mounts.host.iter().map(|path| ("mounts.host", path));
     for (key, path) in of_images.chain(allowed).chain(of_host) {
-        if let Err(error) = node.host.metadata(path) {
-            findings.warning(
-                key,
-                format!("{}: {error}", path.display()),
-                "make it there, or leave it out of oarlock.toml",
-            );
+        let Err(error) = node.host.metadata(path) else {
+            continue;
+        };
+        let found = format!("{}: {error}", path.display());
+        // Root may be nobody on a file server, where users see what is theirs.
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            findings.unknown(key, found, "look as a user whose it is");
+        } else {
+            findings.warning(key, found, "make it there, or leave it out of oarlock.toml");
         }
     }
     for path in &config.profiles.path {

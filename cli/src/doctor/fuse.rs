@@ -8,11 +8,16 @@ use runtime_core::config::{Fuse, Untrusted};
 use runtime_core::image::policy::uid_of;
 
 use super::check::Findings;
-use super::command::{PATIENCE, ask};
+use super::command::{PATIENCE, Silent, ask};
 use super::node::Node;
 
-/// The oldest server of squashfs that Oarlock was tried with.
-const TRIED: (u32, u32, u32) = (0, 1, 105);
+/// What the oldest server of squashfs that Oarlock was tried with, 0.1.105, says of
+/// itself.
+const TRIED: (u32, u32, u32) = (0, 1, 104);
+
+/// From here on squashfuse can be built with threads. What it says does not tell: libfuse
+/// offers to switch them off in any case.
+const THREADS: (u32, u32, u32) = (0, 2, 0);
 
 /// What serves ext3 without writing to it.
 const EXT: (u32, u32, u32) = (1, 47, 1);
@@ -70,11 +75,9 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
 }
 
 /// What a program says of itself, whatever its exit code.
-fn words(node: &Node, program: &Path, argument: &str) -> Result<String, String> {
+fn words(node: &Node, program: &Path, argument: &str) -> Result<String, Silent> {
     let answer = ask(node, program, &[argument], PATIENCE);
-    answer
-        .map(|(text, _)| text)
-        .map_err(|error| error.to_string())
+    answer.map(|(text, _)| text)
 }
 
 fn server(node: &Node, program: &Path, findings: &mut Findings) {
@@ -95,15 +98,9 @@ fn server(node: &Node, program: &Path, findings: &mut Findings) {
     let words = match words(node, program, "--help") {
         Ok(words) => words,
         Err(error) => {
-            findings.warning(NAME, error, "run it by hand with --help");
+            findings.warning(NAME, error.to_string(), error.advice("--help"));
             return;
         }
-    };
-    // squashfuse is built with threads or without.
-    let threads = if words.contains("multi-threaded") {
-        "with threads"
-    } else {
-        "one thread"
     };
     match version(&words) {
         Some(found @ (major, minor, patch)) if found < TRIED => findings.warning(
@@ -111,13 +108,15 @@ fn server(node: &Node, program: &Path, findings: &mut Findings) {
             format!("{shown}, {major}.{minor}.{patch}: older than any that Oarlock was tried with"),
             "install squashfuse 0.1.105 or newer, better 0.5",
         ),
-        Some((major, minor, patch)) => {
-            findings.ok(NAME, format!("{shown}, {major}.{minor}.{patch}, {threads}"));
+        Some(found @ (major, minor, patch)) => {
+            let threads = if found < THREADS {
+                "; one thread, from 0.2 on there can be more"
+            } else {
+                ""
+            };
+            findings.ok(NAME, format!("{shown}, {major}.{minor}.{patch}{threads}"));
         }
-        None => findings.ok(
-            NAME,
-            format!("{shown}, {threads}; it does not say its version"),
-        ),
+        None => findings.ok(NAME, format!("{shown}; it does not say its version")),
     }
 }
 
@@ -145,7 +144,7 @@ fn ext_server(node: &Node, program: &Path, findings: &mut Findings) {
             format!("{shown}: it does not say its version"),
             "run it with -V",
         ),
-        Err(error) => findings.warning(NAME, error, "run it by hand with -V"),
+        Err(error) => findings.warning(NAME, error.to_string(), error.advice("-V")),
     }
 }
 
@@ -255,7 +254,7 @@ mod tests {
                 "0.5.2",
             ),
             (
-                vec![(SERVER, "#!/bin/sh\necho squashfuse 0.1.105")],
+                vec![(SERVER, "#!/bin/sh\necho squashfuse 0.1.104")],
                 "fuse.server",
                 Verdict::Ok,
                 "one thread",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use runtime_core::config::KernelMount;
 use runtime_core::sys::probe::{self, Calls, Has};
 
 use super::check::Findings;
@@ -113,7 +114,7 @@ fn calls(version: Version, calls: &Calls, findings: &mut Findings) {
     }
 }
 
-/// File systems, and what is lost without each: `None` where that is another section's.
+/// File systems, and what is lost without each.
 const FILE_SYSTEMS: [(&str, &str); 4] = [
     ("squashfs", "every image is served by FUSE, also root's"),
     (
@@ -126,6 +127,7 @@ const FILE_SYSTEMS: [(&str, &str); 4] = [
 
 fn file_systems(node: &Node, release: &str, findings: &mut Findings) {
     let listed = node.host.word("/proc/filesystems").unwrap_or_default();
+    let by_kernel = node.config.images.kernel_mount != KernelMount::Never;
     let modules = Path::new("/lib/modules").join(release);
     let read = |name: &str| {
         let bytes = node.host.look_into(&modules.join(name), 8 << 20);
@@ -137,7 +139,7 @@ fn file_systems(node: &Node, release: &str, findings: &mut Findings) {
             findings.ok(name, "there");
         } else if has_module(&modules, name) {
             findings.ok(name, "a module, loaded when it is needed");
-        } else if matches!(name, "squashfs" | "overlay") {
+        } else if name == "overlay" || name == "squashfs" && by_kernel {
             let advice = format!("load or install the module {name}");
             findings.warning(name, format!("not there: {lost}"), advice);
         } else {

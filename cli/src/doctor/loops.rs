@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use runtime_core::config::KernelMount;
 use runtime_core::host::Host;
 use runtime_core::sys::loopdev;
 use runtime_core::sys::probe::{self, Has};
@@ -53,6 +54,8 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
     const CONTROL: &str = "/dev/loop-control";
     if node.host.has(Path::new(CONTROL)) {
         findings.ok(CONTROL, "there");
+    } else if node.config.images.kernel_mount == KernelMount::Never {
+        findings.not_here(CONTROL, "not needed with images.kernel_mount = \"never\"");
     } else {
         findings.warning(
             CONTROL,
@@ -98,7 +101,11 @@ fn configure(node: &Node, findings: &mut Findings) {
     let names = node.host.list(Path::new("/dev")).unwrap_or_default();
     let is_device = |name: &&std::ffi::OsString| {
         let number = name.to_str().and_then(|name| name.strip_prefix("loop"));
-        number.is_some_and(|number| number.parse::<u32>().is_ok())
+        // Opening one that the kernel does not have would make it.
+        number.is_some_and(|number| {
+            let block = format!("/sys/block/loop{number}");
+            number.parse::<u32>().is_ok() && node.host.has(Path::new(&block))
+        })
     };
     let Some(name) = names.iter().find(is_device).filter(|_| node.host.is_this()) else {
         return;

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use runtime_core::config::Place;
 use runtime_core::image::sif::size::human;
 use runtime_core::store::{Contents, contents};
 use runtime_core::sys::clock;
@@ -24,20 +25,25 @@ const SCARCE: u64 = 1 << 30;
 pub(super) fn look(node: &Node, findings: &mut Findings) {
     let now = SystemTime::now();
     let path = &node.config.store.path;
-    if place(node, "store", path, findings) {
-        file_system(node, "store's disk", path, Use::Copies, findings);
-        held(node, now, findings);
+    if let Some(there) = place(node, "store", path, findings) {
+        file_system(node, "store's disk", there, Use::Copies, findings);
+        if there == path {
+            held(node, now, findings);
+        }
     }
-    let path = &node.config.writable.path;
-    if place(node, "containers", path, findings) {
-        file_system(node, "containers' disk", path, Use::Overlays, findings);
-        room(node, path, findings);
+    let writable = &node.config.writable;
+    if !writable.named && writable.place == Place::Tmpfs {
+        findings.not_here("containers", "writable.named is off, and none is on a disk");
+    } else if let Some(there) = place(node, "containers", &writable.path, findings) {
+        file_system(node, "containers' disk", there, Use::Overlays, findings);
+        room(node, there, findings);
     }
     system_clock(now, findings);
 }
 
-/// Whose a directory is; whether there is more to say of it.
-fn place(node: &Node, name: &str, path: &Path, findings: &mut Findings) -> bool {
+/// Whose a directory is. Returns it, or the one that it will be made in, where there is
+/// more to say of it.
+fn place<'a>(node: &Node, name: &str, path: &'a Path, findings: &mut Findings) -> Option<&'a Path> {
     let shown = path.display();
     match node.host.metadata(path) {
         Ok(about) if !about.is_dir() || !node.host.is_roots(&about) => {
@@ -46,7 +52,7 @@ fn place(node: &Node, name: &str, path: &Path, findings: &mut Findings) -> bool 
                 format!("{shown}: not a directory of root's that only root can write"),
                 "chown root and chmod go-w it, or name another in oarlock.toml",
             );
-            false
+            None
         }
         Ok(about) if about.mode() & 0o007 != 0 => {
             findings.ok(
@@ -56,11 +62,11 @@ fn place(node: &Node, name: &str, path: &Path, findings: &mut Findings) -> bool 
                     about.mode() & 0o7777
                 ),
             );
-            true
+            Some(path)
         }
         Ok(_) => {
             findings.ok(name, shown.to_string());
-            true
+            Some(path)
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             findings.unknown(
@@ -68,11 +74,11 @@ fn place(node: &Node, name: &str, path: &Path, findings: &mut Findings) -> bool 
                 format!("{shown}: {error}"),
                 "run oarlock doctor as root",
             );
-            false
+            None
         }
         Err(_) => {
             findings.not_here(name, format!("{shown} is not there yet"));
-            false
+            path.ancestors().skip(1).find(|above| node.host.has(above))
         }
     }
 }
@@ -143,14 +149,18 @@ fn judge(kind: &str, what: Use) -> (Verdict, String, Option<&'static str>) {
             format!("{kind}: not the node's own; its server's clock decides what is the oldest"),
             Some("name a directory on a disk of the node in store.path"),
         ),
+        // A node without such containers is none that does not work.
         (Use::Overlays, _) if shared => (
-            Verdict::Failed,
-            format!("{kind}: cannot carry the upper layer of an overlay"),
+            Verdict::Warning,
+            format!(
+                "{kind}: cannot carry the upper layer of an overlay: no containers with a name"
+            ),
             Some("name a directory on a disk of the node in writable.path"),
         ),
         (Use::Overlays, "overlay") => (
-            Verdict::Failed,
-            "overlay: cannot carry the upper layer of another".to_owned(),
+            Verdict::Warning,
+            "overlay: cannot carry the upper layer of another: no containers with a name"
+                .to_owned(),
             Some("name a directory on a disk of the node in writable.path"),
         ),
         (Use::Copies, "tmpfs" | "ramfs") => (
@@ -298,6 +308,11 @@ fn seconds(time: SystemTime) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use runtime_core::host::Host;
+
     use super::*;
 
     #[test]
@@ -307,9 +322,9 @@ mod tests {
             ("ext4", Use::Overlays, Verdict::Ok),
             ("xfs", Use::Overlays, Verdict::Ok),
             ("nfs", Use::Copies, Verdict::Warning),
-            ("nfs", Use::Overlays, Verdict::Failed),
-            ("lustre", Use::Overlays, Verdict::Failed),
-            ("overlay", Use::Overlays, Verdict::Failed),
+            ("nfs", Use::Overlays, Verdict::Warning),
+            ("lustre", Use::Overlays, Verdict::Warning),
+            ("overlay", Use::Overlays, Verdict::Warning),
             ("overlay", Use::Copies, Verdict::Ok),
             ("tmpfs", Use::Copies, Verdict::Warning),
             ("tmpfs", Use::Overlays, Verdict::Warning),
@@ -322,6 +337,35 @@ mod tests {
         // On some machines the number is signed, of 32 bits.
         assert_eq!(kind(i64::from(0xFF53_4D42_u32.cast_signed())), "cifs");
         assert!(kind(1).starts_with("of a kind"));
+    }
+
+    #[test]
+    fn before_they_are_made_their_disk_is_looked_at() {
+        let of = |config: &str| {
+            let tree = tempfile::tempdir().unwrap();
+            let file = tree.path().join("etc/oarlock/oarlock.toml");
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::create_dir(tree.path().join("var")).unwrap();
+            std::fs::write(&file, config).unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+            let node = Node::of(Host::at(tree.path()).unwrap(), None, None, true);
+            let mut findings = Findings::new("store");
+            look(&node, &mut findings);
+            let names = findings.checks.into_iter().map(|check| check.name);
+            names.collect::<Vec<_>>()
+        };
+        let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
+        let names = of("");
+        assert!(
+            has(&names, "store's disk") && has(&names, "containers' disk"),
+            "{names:?}"
+        );
+        assert!(!has(&names, "images"), "{names:?}");
+        let names = of("[writable]\nnamed = false");
+        assert!(
+            has(&names, "containers") && !has(&names, "containers' disk"),
+            "{names:?}"
+        );
     }
 
     #[test]

@@ -132,10 +132,10 @@ fn sections_are_known_words() {
 #[test]
 fn only_the_sections_that_were_asked_for_are_looked_at() {
     let place = tempfile::tempdir().unwrap();
-    let node = Node::of(Host::at(place.path()).unwrap(), None, None, true);
+    let node = Arc::new(Node::of(Host::at(place.path()).unwrap(), None, None, true));
     let sections = |wanted: &[&str]| {
         let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-        let mut found: Vec<&str> = examine(&node, &wanted)
+        let mut found: Vec<&str> = examine(&node, &wanted, Deadline::after(watch::PATIENCE))
             .checks
             .iter()
             .map(|check| check.section)
