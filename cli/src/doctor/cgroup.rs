@@ -1,10 +1,15 @@
 //! What Slurm holds jobs to, by control groups: the kernel's kind, cgroup.conf, and
 //! the plugins of slurm.conf that use it.
 
+use std::path::Path;
+
 use runtime_core::slurm::conf::Conf;
 
 use super::check::{Findings, Verdict};
 use super::node::Node;
+
+/// No list of mounts is longer, in bytes: some nodes have tens of thousands.
+const MAX_MOUNTS: u64 = 64 << 20;
 
 /// What is mounted of control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,10 @@ impl Kind {
 }
 
 pub(super) fn look(node: &Node, findings: &mut Findings) {
-    let mounts = node.host.word("/proc/self/mounts").unwrap_or_default();
-    let kind = Kind::of(&mounts);
+    let mounts = node
+        .host
+        .look_into(Path::new("/proc/self/mounts"), MAX_MOUNTS);
+    let kind = Kind::of(&String::from_utf8_lossy(&mounts.unwrap_or_default()));
     let verdict = if kind == Kind::None {
         Verdict::Warning
     } else {
@@ -69,11 +76,7 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
             version(&conf, kind, findings);
             constraints(slurm, &conf, findings);
         }
-        Err(error) => findings.failed(
-            "cgroup.conf",
-            error.to_string(),
-            "correct the file; only files of root's are read here",
-        ),
+        Err(error) => findings.failed("cgroup.conf", error.to_string(), "correct the file"),
     }
 }
 

@@ -2,7 +2,6 @@
 //! containers that nobody has a name for any more.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use runtime_core::containers::gone;
@@ -14,10 +13,13 @@ use super::command::{MAX_ANSWER, ask};
 use super::loops;
 use super::node::Node;
 
+/// Processes of steps; Debian gives Slurm's a second name.
+const STEPS: [&str; 3] = ["slurmstepd", "slurmstepd-wlm", "oarlock-prepare"];
+
 /// What takes all of it away.
 const CLEAN: &str = "run `oarlock gc` as root";
 
-/// slurmctld may be busy.
+/// slurmctld may be busy; less than a section has.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn look(node: &Node, findings: &mut Findings) {
@@ -51,7 +53,15 @@ fn jobs(node: &Node, findings: &mut Findings) {
     }
     let all: BTreeSet<u32> = mounts.union(&containers).copied().collect();
     match running(node) {
-        Some(running) => of_ended(&all, &running, findings),
+        Some(running) => {
+            // A job that ended while Slurm was asked has taken its own away meanwhile.
+            let now: BTreeSet<u32> = kept(node, "kept")
+                .union(&kept(node, "jobs"))
+                .copied()
+                .collect();
+            let still = all.intersection(&now).copied().collect();
+            of_ended(&still, &running, findings);
+        }
         None => findings.unknown(
             "jobs",
             format!(
@@ -91,19 +101,19 @@ fn list(jobs: &BTreeSet<u32>) -> String {
 /// The jobs that have not ended yet, by the controller.
 fn running(node: &Node) -> Option<BTreeSet<u32>> {
     let squeue = node.program("squeue")?;
-    let format = ["--noheader", "--format=%A"];
     let here = format!("--nodelist={}", node.name);
-    // A node may have another name with Slurm than with itself.
-    numbers(node, &squeue, &[format[0], format[1], &here])
-        .or_else(|| numbers(node, &squeue, &format))
-}
-
-/// What a program writes; `None` where it fails, or says more than is read.
-fn numbers(node: &Node, program: &Path, arguments: &[&str]) -> Option<BTreeSet<u32>> {
-    let (text, success) = ask(node, program, arguments, PATIENCE).ok()?;
-    let words = text.split_whitespace();
-    (success && text.len() < MAX_ANSWER)
-        .then(|| words.filter_map(|word| word.parse().ok()).collect())
+    let all = ["--noheader", "--all", "--format=%A", &here];
+    // A node may have another name with Slurm than with itself. Where nobody answers at
+    // all, nobody is asked twice.
+    let (mut text, mut success) = ask(node, &squeue, &all, PATIENCE).ok()?;
+    if !success {
+        (text, success) = ask(node, &squeue, all.get(..3)?, PATIENCE).ok()?;
+    }
+    // What is cut off is not known.
+    (success && text.len() < MAX_ANSWER).then(|| {
+        let words = text.split_whitespace();
+        words.filter_map(|word| word.parse().ok()).collect()
+    })
 }
 
 fn devices(node: &Node, findings: &mut Findings) {
@@ -113,7 +123,7 @@ fn devices(node: &Node, findings: &mut Findings) {
         .iter()
         .filter(|device| device.is_deleted && marked.contains(&device.number))
         .count();
-    let steps = node.processes("slurmstepd");
+    let steps = node.processes(&STEPS);
     if deleted > 0 && steps == 0 {
         findings.warning(
             "loop devices",
@@ -163,7 +173,9 @@ fn to_be_deleted(node: &Node, findings: &mut Findings) {
     let left = node.host.list(&path).map_or(0, |names| names.len());
     if left == 0 {
         findings.ok("containers", "none to be deleted");
-    } else if node.processes("slurmstepd") + node.processes("oarlock-prepare") > 0 {
+    } else if node.processes(&["oarlock-gone"]) > 0 {
+        findings.ok("containers", format!("{left} are being deleted"));
+    } else if node.processes(&STEPS) > 0 {
         findings.ok(
             "containers",
             format!("{left} to be deleted, while steps run"),

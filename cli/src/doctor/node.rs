@@ -1,11 +1,13 @@
 //! The machine that is looked at: its files, its Slurm's configuration, the site's file.
 //! Read once, for all sections.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use runtime_core::CONFIG_PATH;
 use runtime_core::config::{ConfigError, SiteConfig};
 use runtime_core::host::{Host, ReadError};
+use runtime_core::image::policy::uid_of;
 use runtime_core::slurm::conf::{Conf, ConfError};
 use runtime_core::slurm::place;
 use runtime_core::slurm::plugstack::{self, Plugin, Plugstack, PlugstackError};
@@ -22,6 +24,9 @@ const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/opt/slurm/bin",
     "/opt/slurm/sbin",
 ];
+
+/// slurmd's process; Debian gives it a second name.
+pub(super) const SLURMD: [&str; 2] = ["slurmd", "slurmd-wlm"];
 
 /// No site's file is longer, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -81,7 +86,7 @@ impl Node {
         is_root: bool,
     ) -> Self {
         let slurm = place::configuration(&host, slurm_conf).map(|path| Found {
-            content: Conf::load(&host, &path),
+            content: Conf::look_into(&host, &path),
             path,
         });
         let none = Conf::default();
@@ -92,7 +97,7 @@ impl Node {
             let path = conf.and_then(|conf| conf.get("PlugStackConfig"));
             let path = path.map_or(beside, PathBuf::from);
             Found {
-                content: plugstack::load(&host, &path),
+                content: plugstack::look_into(&host, &path),
                 path,
             }
         });
@@ -129,10 +134,32 @@ impl Node {
         self.slurm.as_ref()?.content.as_ref().ok()
     }
 
+    /// Those of Slurm's files that somebody could write whom it does not concern: neither
+    /// root nor SlurmUser, who may command every node anyway.
+    pub(super) fn foreign(&self) -> Vec<&Path> {
+        let user = self.slurm_conf().and_then(|conf| conf.get("SlurmUser"));
+        let user = user.filter(|_| self.host.is_this()).and_then(uid_of);
+        let plugstack = self
+            .plugstack
+            .as_ref()
+            .and_then(|all| all.content.as_ref().ok());
+        let mut files: Vec<&PathBuf> = self
+            .slurm_conf()
+            .map_or(Vec::new(), |conf| conf.files.iter().collect());
+        files.extend(plugstack.iter().flat_map(|all| &all.files));
+        files.retain(|file| {
+            self.host.metadata(file).is_ok_and(|about| {
+                let is_theirs = about.uid() == self.host.root_uid() || Some(about.uid()) == user;
+                !is_theirs || about.mode() & 0o022 != 0
+            })
+        });
+        files.into_iter().map(PathBuf::as_path).collect()
+    }
+
     /// A file of Slurm's beside slurm.conf, where it is there.
     pub(super) fn beside_slurm_conf(&self, name: &str) -> Option<Found<Conf, ConfError>> {
         let path = self.slurm.as_ref()?.path.with_file_name(name);
-        match Conf::load(&self.host, &path) {
+        match Conf::look_into(&self.host, &path) {
             Err(ConfError::Read(error)) if error.is_missing() => None,
             content => Some(Found { path, content }),
         }
@@ -143,23 +170,29 @@ impl Node {
         oarlock(self.plugstack.as_ref()?.content.as_ref().ok()?)
     }
 
-    /// How many processes have this name, proc_pid_comm(5).
-    pub(super) fn processes(&self, name: &str) -> usize {
+    /// How many processes have one of these names, proc_pid_comm(5).
+    pub(super) fn processes(&self, names: &[&str]) -> usize {
         let entries = self.host.list(Path::new("/proc")).unwrap_or_default();
         let is_it = |entry: &&std::ffi::OsString| {
             let Some(number) = entry.to_str().filter(|text| text.parse::<u32>().is_ok()) else {
                 return false;
             };
-            self.host.word(&format!("/proc/{number}/comm")).as_deref() == Some(name)
+            let comm = self.host.word(&format!("/proc/{number}/comm"));
+            comm.is_some_and(|comm| names.contains(&comm.as_str()))
         };
         entries.iter().filter(is_it).count()
     }
 
-    /// A program by its name, in the usual places.
+    /// A program of Slurm's by its name: in the usual places, and where a site has all of
+    /// Slurm, at PREFIX/bin and PREFIX/sbin beside its plugins at PREFIX/lib/slurm.
     pub(super) fn program(&self, name: &str) -> Option<PathBuf> {
-        let mut places = PROGRAM_DIRECTORIES
+        let usual = PROGRAM_DIRECTORIES.iter().map(PathBuf::from);
+        let prefixes = self
+            .plugin_directories
             .iter()
-            .map(|dir| Path::new(dir).join(name));
+            .filter_map(|dir| dir.ancestors().nth(2));
+        let beside = prefixes.flat_map(|prefix| [prefix.join("bin"), prefix.join("sbin")]);
+        let mut places = usual.chain(beside).map(|dir| dir.join(name));
         places.find(|place| self.host.metadata(place).is_ok_and(|about| about.is_file()))
     }
 }

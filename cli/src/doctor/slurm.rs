@@ -10,8 +10,8 @@ use runtime_core::slurm::place::is_configless;
 use runtime_core::sys::file_capabilities::{self, Unable};
 
 use super::check::Findings;
-use super::command::{PATIENCE, ask};
-use super::node::Node;
+use super::command::{PATIENCE, Silent, ask};
+use super::node::{Node, SLURMD};
 use super::text::many;
 
 /// The oldest that Oarlock is built and tested with.
@@ -29,10 +29,18 @@ const LATE_ENTRY: Release = Release {
 pub(super) fn look(node: &Node, findings: &mut Findings) {
     let release = version(node, findings);
     let Some(slurm) = &node.slurm else {
-        findings.not_here(
-            "slurm.conf",
-            "none in the usual places; `oarlock exec` needs none. Elsewhere: set SLURM_CONF",
-        );
+        if node.processes(&SLURMD) > 0 {
+            findings.warning(
+                "slurm.conf",
+                "none in the usual places, and slurmd runs",
+                "say where it is: SLURM_CONF=FILE oarlock doctor",
+            );
+        } else {
+            findings.not_here(
+                "slurm.conf",
+                "none in the usual places; `oarlock exec` needs none. Elsewhere: set SLURM_CONF",
+            );
+        }
         return;
     };
     match &slurm.content {
@@ -54,13 +62,28 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
         Err(error) => findings.warning(
             "slurm.conf",
             error.to_string(),
-            "what follows from it is guessed; only files of root's are read here",
+            "correct the file; what follows from it is guessed",
         ),
     }
+    owners(node, findings);
     plugin::look(node, release, findings);
     mpi(node, findings);
     task_prolog(node, release, findings);
     job_container(node, findings);
+}
+
+/// Who writes these files commands slurmd.
+fn owners(node: &Node, findings: &mut Findings) {
+    if let Some(file) = node.foreign().first() {
+        findings.warning(
+            "owners",
+            format!(
+                "{}: others than root and SlurmUser can write it",
+                file.display()
+            ),
+            "chown root and chmod go-w it: what it says slurmd does as root",
+        );
+    }
 }
 
 fn version(node: &Node, findings: &mut Findings) -> Option<Release> {
@@ -85,11 +108,18 @@ fn version(node: &Node, findings: &mut Findings) -> Option<Release> {
                 }
                 return Some(release);
             }
-            Err(error) => silent = Some(error),
+            Err(error) => {
+                // The others lie where this one lies, and would hang as it does.
+                let hangs = matches!(error, Silent::Late { .. });
+                silent = Some(error);
+                if hangs {
+                    break;
+                }
+            }
         }
     }
     match silent {
-        Some(error) => findings.unknown(NAME, error.to_string(), "run `slurmd -V` by hand"),
+        Some(error) => findings.unknown(NAME, error.to_string(), error.advice("-V")),
         None => findings.not_here(NAME, "no slurmd, scontrol or srun in the usual places"),
     }
     None

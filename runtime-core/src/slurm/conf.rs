@@ -1,8 +1,8 @@
 //! The form of slurm.conf, cgroup.conf and gres.conf: lines of `Key=Value`, keys in
 //! any case, `#` for comments, a backslash to go on in the next line, `Include`.
 //!
-//! Text in, lines out; what a key means is not known here. Only root's files are read,
-//! and a file that includes itself ends.
+//! Text in, lines out; what a key means is not known here. What something is decided by
+//! is root's ([`Conf::load`]), and a file that includes itself ends.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,9 @@ const MAX_BYTES: u64 = 16 << 20;
 const MAX_DEPTH: usize = 8;
 /// No configuration has more files.
 const MAX_FILES: usize = 1024;
+
+/// How a file is read.
+type Read = fn(&Host, &Path, u64) -> Result<Vec<u8>, ReadError>;
 
 /// Lines of these keys describe one of many: the other keys in them are its own.
 const RECORDS: [&str; 7] = [
@@ -97,8 +100,22 @@ impl Conf {
     /// # Errors
     /// Any [`ConfError`].
     pub fn load(host: &Host, path: &Path) -> Result<Self, ConfError> {
+        Self::begin(host, path, Host::read)
+    }
+
+    /// As [`Conf::load`], whoever owns the files: for what is only shown. Slurm itself
+    /// believes them all, and many sites give theirs to SlurmUser.
+    ///
+    /// # Errors
+    /// Any [`ConfError`] but one of [`ReadError::NotRoots`].
+    pub fn look_into(host: &Host, path: &Path) -> Result<Self, ConfError> {
+        Self::begin(host, path, Host::look_into)
+    }
+
+    fn begin(host: &Host, path: &Path, read: Read) -> Result<Self, ConfError> {
         let mut conf = Self::default();
-        conf.add(host, path, path.parent().unwrap_or(Path::new("/")), 0)?;
+        let beside = path.parent().unwrap_or(Path::new("/"));
+        conf.add(host, path, beside, 0, read)?;
         Ok(conf)
     }
 
@@ -108,8 +125,9 @@ impl Conf {
         path: &Path,
         beside: &Path,
         depth: usize,
+        read: Read,
     ) -> Result<(), ConfError> {
-        let bytes = host.read(path, MAX_BYTES)?;
+        let bytes = read(host, path, MAX_BYTES)?;
         self.files.push(path.to_owned());
         for statement in parse(&String::from_utf8_lossy(&bytes), path)? {
             let (number, included) = match statement {
@@ -132,7 +150,7 @@ impl Conf {
                         number,
                     });
                 }
-                self.add(host, &file, beside, depth + 1)?;
+                self.add(host, &file, beside, depth + 1, read)?;
             }
         }
         Ok(())

@@ -82,11 +82,12 @@ pub struct Plugstack {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads a file and what it includes.
+/// Reads a file and what it includes, whoever owns them, as Slurm does: nothing may be
+/// decided by them, they are only shown.
 ///
 /// # Errors
 /// Any [`PlugstackError`].
-pub fn load(host: &Host, path: &Path) -> Result<Plugstack, PlugstackError> {
+pub fn look_into(host: &Host, path: &Path) -> Result<Plugstack, PlugstackError> {
     let mut all = Plugstack::default();
     all.add(host, path, 0)?;
     Ok(all)
@@ -94,7 +95,7 @@ pub fn load(host: &Host, path: &Path) -> Result<Plugstack, PlugstackError> {
 
 impl Plugstack {
     fn add(&mut self, host: &Host, path: &Path, depth: usize) -> Result<(), PlugstackError> {
-        let bytes = host.read(path, MAX_BYTES)?;
+        let bytes = host.look_into(path, MAX_BYTES)?;
         self.files.push(path.to_owned());
         for (number, text) in String::from_utf8_lossy(&bytes).lines().enumerate() {
             let number = number + 1;
@@ -168,7 +169,7 @@ mod tests {
             ("lib/z.so", ""),
             ("p2/a.so", ""),
         ]);
-        let all = load(&host, Path::new("/etc/plugstack.conf")).unwrap();
+        let all = look_into(&host, Path::new("/etc/plugstack.conf")).unwrap();
         let names: Vec<_> = all.plugins.iter().map(Plugin::name).collect();
         assert_eq!(names, ["a.so", "spank_oarlock.so", "z.so"]);
         let oarlock = &all.plugins[1];
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn what_includes_itself_ends() {
         let (_place, host) = tree(&[("p", "include p*")]);
-        let error = load(&host, Path::new("/p")).unwrap_err();
+        let error = look_into(&host, Path::new("/p")).unwrap_err();
         assert!(
             matches!(error, PlugstackError::Includes { number: 1, .. }),
             "{error}"
@@ -203,7 +204,7 @@ mod tests {
         #[test]
         fn any_text_is_read(text in "[a-z #\\t\\n]{0,80}") {
             let (_place, host) = tree(&[("p", &text)]);
-            prop_assert!(load(&host, Path::new("/p")).is_ok());
+            prop_assert!(look_into(&host, Path::new("/p")).is_ok());
         }
     }
 }

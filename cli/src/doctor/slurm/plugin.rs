@@ -7,7 +7,7 @@ use runtime_core::slurm::library::{self, Release};
 use runtime_core::slurm::plugstack::{Plugin, Plugstack};
 
 use super::super::check::Findings;
-use super::super::node::Node;
+use super::super::node::{Node, SLURMD};
 use super::super::text::many;
 
 /// No plugin is larger, in bytes.
@@ -95,7 +95,7 @@ fn line(node: &Node, all: &Plugstack, plugin: &Plugin, findings: &mut Findings) 
     }
     // slurmd that was started before the line was written does not have it.
     let has_mark = || node.host.has(&kept::epilog_mark());
-    if node.is_root && node.processes("slurmd") > 0 && !has_mark() {
+    if node.is_root && node.processes(&SLURMD) > 0 && !has_mark() {
         findings.warning(
             "slurmd",
             "was started before the plugin was there",

@@ -298,3 +298,37 @@ fn a_program_that_hangs_is_not_waited_for() {
     assert_eq!((text.as_str(), success), ("done\n", true));
     assert!(began.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn files_of_others_are_read_as_slurm_reads_them_and_told() {
+    let place = tree(&[SLURMD, CONF, LINE, PMIX]);
+    build_plugin(place.path(), 24, 11);
+    let file = place.path().join(CONF.0);
+    std::fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+    let all = checks(place.path());
+    assert_eq!(found(&all, "owners").verdict, Verdict::Warning);
+    // What is in it counts all the same.
+    assert_eq!(found(&all, "plugin's file").verdict, Verdict::Ok);
+    assert_eq!(found(&all, "mpi").found, "pmix; default pmix");
+}
+
+#[test]
+fn a_slurm_that_is_elsewhere_is_not_passed_over() {
+    let place = tree(&[("proc/7/comm", "slurmd-wlm\n")]);
+    let all = checks(place.path());
+    assert_eq!(found(&all, "slurm.conf").verdict, Verdict::Warning);
+    // Its programs are beside its plugins.
+    let place = tree(&[
+        (
+            "etc/slurm/slurm.conf",
+            "PluginDir=/apps/slurm/lib64/slurm\n",
+        ),
+        ("apps/slurm/lib64/slurm/mpi_pmix.so", ""),
+        ("apps/slurm/sbin/slurmd", SLURMD.1),
+    ]);
+    let all = checks(place.path());
+    assert!(
+        found(&all, "version").found.contains("/apps/slurm/sbin"),
+        "{all:#?}"
+    );
+}
