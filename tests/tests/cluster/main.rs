@@ -14,6 +14,7 @@ mod confinement;
 mod contain_spank;
 mod containers_cli;
 mod devices;
+mod doctor;
 mod entry;
 mod entry_point;
 mod environment;
@@ -138,6 +139,7 @@ fn main() -> ExitCode {
         remap_root::cases(),
         servers::cases(),
         command_line::cases(),
+        doctor::cases(),
         job_shapes::cases(),
         stopping::cases(),
         interactive::cases(),
