@@ -90,7 +90,7 @@ fn line(node: &Node, all: &Plugstack, plugin: &Plugin, findings: &mut Findings) 
         findings.warning(
             "plugin",
             format!("{at}, optional"),
-            "write required: else a node that cannot load it runs jobs without their container",
+            "write required: Slurm passes over an optional plugin that it cannot load, and says nothing",
         );
     }
     // slurmd that was started before the line was written does not have it.
