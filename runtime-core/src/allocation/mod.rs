@@ -128,9 +128,10 @@ fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option
 /// Whether Slurm counts a step's GPUs from 0 in the vendors' variables: where it
 /// holds it to its devices (`gres_use_local_device_index` of gres.c).
 fn numbering(host: &Host, slurm: &Path) -> Numbering {
-    let constrains = Conf::load(host, &slurm.with_file_name("cgroup.conf"))
+    let constrains = Conf::look_into(host, &slurm.with_file_name("cgroup.conf"))
         .is_ok_and(|conf| conf.switch("ConstrainDevices") == Some(true));
-    let manages = Conf::load(host, slurm).is_ok_and(|conf| conf.lists("TaskPlugin", "task/cgroup"));
+    let manages =
+        Conf::look_into(host, slurm).is_ok_and(|conf| conf.lists("TaskPlugin", "task/cgroup"));
     if constrains && manages {
         Numbering::OfTheStep
     } else {

@@ -103,7 +103,7 @@ impl Conf {
         Self::begin(host, path, Host::read)
     }
 
-    /// As [`Conf::load`], whoever owns the files: for what is only shown. Slurm itself
+    /// As [`Conf::load`], whoever owns the files. Slurm itself
     /// believes them all, and many sites give theirs to SlurmUser.
     ///
     /// # Errors

@@ -67,12 +67,13 @@ impl Gres {
     }
 }
 
-/// The lines of one node: those without `NodeName`, and those that name it.
+/// The lines of one node: those without `NodeName`, and those that name it. The file may
+/// be SlurmUser's: slurmd, which runs as root, believes it too.
 ///
 /// # Errors
 /// Any [`GresError`].
 pub fn of_node(host: &Host, path: &Path, node: &str) -> Result<Vec<Gres>, GresError> {
-    lines_of(&Conf::load(host, path)?, node)
+    lines_of(&Conf::look_into(host, path)?, node)
 }
 
 /// As [`of_node`], from what was read already.
