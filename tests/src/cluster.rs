@@ -83,6 +83,28 @@ impl Cluster {
         output
     }
 
+    /// As [`Self::alice`], an MPI program. MPICH 4.0 of Debian 12 with UCX often never
+    /// ends MPI_Finalize, in a container and without one: there the program is ended
+    /// when it has said all, and that counts as an end.
+    #[track_caller]
+    pub fn mpi(&self, script: &str) -> Output {
+        const STUCK: i32 = 99;
+        if !self.is_debian_12() {
+            return self.alice(script);
+        }
+        let mut output = self.alice(&format!(
+            "cat >~/mpi.sh <<'OF_MPI'\n{script}\nOF_MPI\n\
+             timeout -k 5 20 bash ~/mpi.sh; code=$?; rm ~/mpi.sh\n\
+             [ $code != 124 ] || {{ scancel -u alice; until [ -z \"$(squeue -h -u alice)\" ]; do sleep 0.1; done; exit {STUCK}; }}\n\
+             exit $code"
+        ));
+        if output.code == STUCK {
+            output.code = 0;
+            output.stderr.clear();
+        }
+        output
+    }
+
     /// As alice on the login node: the usual place of a user.
     #[track_caller]
     pub fn alice(&self, script: &str) -> Output {
@@ -154,10 +176,10 @@ impl Cluster {
         }
     }
 
-    /// Whether the nodes' FUSE servers are of Debian 12: squashfuse 0.1 cannot show an
-    /// image's files as the user's, and fuse2fs is not handed its connection.
+    /// Whether the nodes are Debian 12: its squashfuse 0.1 cannot show an image's files
+    /// as the user's, and its fuse2fs is not handed its connection.
     #[must_use]
-    pub fn has_old_fuse_servers(&self) -> bool {
+    pub fn is_debian_12(&self) -> bool {
         self.slurm() < (23, 0)
     }
 
@@ -166,7 +188,7 @@ impl Cluster {
     #[must_use]
     pub fn gives_files_of(&self, image: &str) -> bool {
         let is_served = image.starts_with("/shared/") && image.contains(".s");
-        !(is_served && self.has_old_fuse_servers())
+        !(is_served && self.is_debian_12())
     }
 
     /// Slurm's version, as in `(24, 11)`.

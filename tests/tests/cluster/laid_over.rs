@@ -47,7 +47,7 @@ fn a_squashfs_of_the_users(cluster: &Cluster) {
 
 /// With `upper` and `work` at its root; served, as a user wrote it.
 fn an_ext3_as_apptainer_makes_it(cluster: &Cluster) {
-    if cluster.has_old_fuse_servers() {
+    if cluster.is_debian_12() {
         skip("the nodes' fuse2fs is not handed its connection");
     }
     cluster

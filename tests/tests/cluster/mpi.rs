@@ -25,7 +25,7 @@ fn needs(cluster: &Cluster, mpi: &str) {
 fn across(cluster: &Cluster, image: &str, mpi: &str) {
     needs(cluster, mpi);
     cluster
-        .alice(&format!(
+        .mpi(&format!(
             "srun -N2 -n4 --ntasks-per-node=2 --mpi={mpi} --container-image={image} mpi-hello"
         ))
         .succeeds()
@@ -40,7 +40,7 @@ fn across(cluster: &Cluster, image: &str, mpi: &str) {
 fn on_one_node(cluster: &Cluster, image: &str, mpi: &str) {
     needs(cluster, mpi);
     cluster
-        .alice(&format!(
+        .mpi(&format!(
             "srun -w node2 -n4 --mpi={mpi} --container-image={image} mpi-hello"
         ))
         .succeeds()

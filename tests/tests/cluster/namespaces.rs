@@ -323,7 +323,7 @@ fn mpi_in_namespaces_of_its_own(cluster: &Cluster) {
     };
     for (mpi, image) in [("pmix", DEMO), ("pmi2", MPICH)] {
         cluster
-            .alice(&format!(
+            .mpi(&format!(
                 "srun -N2 -n4 --ntasks-per-node=2 --mpi={mpi} --container-unshare=ipc,uts,pid --container-image={image} mpi-hello"
             ))
             .succeeds()
@@ -331,7 +331,7 @@ fn mpi_in_namespaces_of_its_own(cluster: &Cluster) {
     }
     // PMI-2 talks over a descriptor: it needs no network.
     cluster
-        .alice(&format!(
+        .mpi(&format!(
             "srun -w node2 -n4 --mpi=pmi2 {ALL} --container-image={MPICH} mpi-hello"
         ))
         .succeeds()

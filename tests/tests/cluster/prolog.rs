@@ -454,7 +454,7 @@ fn mpi_finds_its_world_after_a_prolog(cluster: &Cluster) {
     both_ways(cluster, |cluster| {
         for (image, mpi) in &pairs {
             cluster
-                .alice(&format!(
+                .mpi(&format!(
                     "srun -N2 -n4 --ntasks-per-node=2 --mpi={mpi} --container-image={image} mpi-hello"
                 ))
                 .succeeds()

@@ -161,7 +161,7 @@ fn mpi_as_root(cluster: &Cluster) {
             continue;
         }
         cluster
-            .alice(&format!(
+            .mpi(&format!(
                 "{sure}; srun -N2 -n4 --ntasks-per-node=2 --mpi={mpi} {ROOT} --container-image={image} mpi-hello"
             ))
             .succeeds()

@@ -114,7 +114,7 @@ fn options_by_variables_and_without_an_environment(cluster: &Cluster) {
 /// By PMI-2, which every version has.
 fn one_world_of_mpi_ranks(cluster: &Cluster) {
     cluster
-        .alice(&format!(
+        .mpi(&format!(
             "srun -N2 -n4 --ntasks-per-node=2 --mpi=pmi2 --container-image={MPICH} mpi-hello"
         ))
         .succeeds()

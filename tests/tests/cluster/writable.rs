@@ -45,7 +45,7 @@ fn everything_in_an_image_may_be_written(cluster: &Cluster) {
 
 /// One without a copy that the kernel can mount.
 fn an_old_fuse_server_is_named(cluster: &Cluster) {
-    if !cluster.has_old_fuse_servers() {
+    if !cluster.is_debian_12() {
         skip("the nodes' FUSE server shows files as the user's");
     }
     for options in ["--container-writable", "--container-save=x.sif"] {
