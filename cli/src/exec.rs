@@ -186,6 +186,7 @@ fn request(command: &[OsString], options: Options) -> Result<Request, ExecError>
         execute_entrypoint: false,
         ranks: 1,
         job: 0,
+        node: String::new(),
         label: String::from("exec"),
         entry: runtime_core::entry::Entry::Hook,
     })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Change;
 
 /// No node has more GPUs.
+#[cfg(feature = "construct")]
 pub(crate) const MAX_NUMBERS: usize = 1024;
 
 /// Where libraries are looked for, ld.so(8).

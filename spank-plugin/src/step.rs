@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use runtime_core::entry::Entry;
 use runtime_core::environment::Change;
@@ -137,6 +138,7 @@ pub(crate) fn request(
         execute_entrypoint: plugstack.execute_entrypoint,
         ranks: ask("number of tasks", spank.local_tasks())?,
         job,
+        node: node_name(job, step).unwrap_or_default(),
         label: label(job, step),
         entry: Entry::Hook,
     })
@@ -151,15 +153,27 @@ pub(crate) fn pass_on(spank: Spank) -> PassOn {
     PassOn::by_groups(&std::fs::read("/proc/self/cgroup").unwrap_or_default())
 }
 
-/// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a
-/// directory beside slurmstepd's own socket, which is in SlurmdSpoolDir and is
-/// named for the step (stepd_api.c). A wrong guess costs time only.
-fn expected_mpi_directory(job: u32, step: u32) -> Option<HostPath> {
+/// slurmstepd's own socket, which lies in SlurmdSpoolDir and is named for the node and
+/// the step (stepd_api.c).
+fn own_socket(job: u32, step: u32) -> Option<PathBuf> {
     let own = format!("_{job}.{step}");
-    let socket = ffi::own_socket_paths().into_iter().find(|path| {
+    ffi::own_socket_paths().into_iter().find(|path| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().ends_with(&own))
-    })?;
+    })
+}
+
+/// The node, as Slurm calls it: the environment tells it to tasks only.
+fn node_name(job: u32, step: u32) -> Option<String> {
+    let socket = own_socket(job, step)?;
+    let name = socket.file_name()?.to_str()?;
+    Some(name.strip_suffix(&format!("_{job}.{step}"))?.to_owned())
+}
+
+/// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a
+/// directory beside slurmstepd's own socket. A wrong guess costs time only.
+fn expected_mpi_directory(job: u32, step: u32) -> Option<HostPath> {
+    let socket = own_socket(job, step)?;
     HostPath::new(socket.parent()?.join(format!("pmix.{job}.{step}"))).ok()
 }
 

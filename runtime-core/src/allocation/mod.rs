@@ -106,7 +106,6 @@ fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option
     let is_job = request.label.ends_with(".batch") || request.label.ends_with(".interactive");
     let look = |name: &str| request.variable(name)?.to_str().map(str::to_owned);
     let (numbers, variable) = gpus::numbers(&look, is_job)?;
-    let node = look("SLURMD_NODENAME").unwrap_or_default();
     let Some(conf) = place::configuration(host, None) else {
         problems.push("slurm.conf is not found, and so no gres.conf".to_owned());
         return Some(Figure {
@@ -115,7 +114,7 @@ fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option
         });
     };
     let path = conf.with_file_name("gres.conf");
-    let lines = gres::of_node(host, &path, &node).unwrap_or_else(|error| {
+    let lines = gres::of_node(host, &path, &request.node).unwrap_or_else(|error| {
         problems.push(error.to_string());
         Vec::new()
     });

@@ -169,6 +169,8 @@ pub struct Request {
     pub ranks: u32,
     /// The job's number; 0 where there is no job.
     pub job: u32,
+    /// The node, as Slurm calls it; empty where that is not known.
+    pub node: String,
     /// For the log: job and step, in Slurm's own notation.
     pub label: String,
     /// How the ranks enter.

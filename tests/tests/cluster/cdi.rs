@@ -69,7 +69,7 @@ fn what_a_spec_says_comes_with_the_gpu(cluster: &Cluster) {
         ))
         .stdout_and_code(
             "driver 1.2.3 gpus here\nfakegpu0\n/usr/lib/fake-driver:/.oarlock/links\nlibrary\n",
-            2,
+            1,
         );
     cluster
         .alice(&format!(
@@ -109,14 +109,14 @@ fn a_device_that_was_not_granted_is_refused(cluster: &Cluster) {
     ] {
         cluster
             .alice(&format!(
-                "srun -w node1 {gres} --container-device={device} --container-image={TINY} echo ran"
+                "srun -w node1 {gres} --container-device={device} --container-image={TINY} sh -c 'echo ran'"
             ))
             .is_refused([format!("oarlock: node1: --container-device={device}: *")]);
     }
     let output = cluster.alice(&format!(
-        "srun -w node1 --container-device=gpu --container-image={TINY} echo ran"
+        "srun -w node1 --container-device=gpu --container-image={TINY} sh -c 'echo ran'"
     ));
-    assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{output}");
+    assert_eq!((output.code, output.stdout.as_str()), (255, ""), "{output}");
     output.tells([
         "oarlock: --container-device: \"gpu\": the form is VENDOR/CLASS=NAME, as in nvidia.com/gpu=0",
     ]);
@@ -129,14 +129,16 @@ fn hooks_are_not_run(cluster: &Cluster) {
     let ran = "test ! -e /tmp/hook-ran && echo nothing ran";
     cluster
         .alice(&format!(
-            "srun -w node1 --gres=gpu:1 --container-image={TINY} echo ran"
+            "srun -w node1 --gres=gpu:1 --container-image={TINY} sh -c 'echo ran'"
         ))
         .is_refused([
             "oarlock: node1: devices of the step: createContainer hook /bin/sh: *; devices.cdi_hooks in oarlock.toml is for the admin to decide",
         ]);
     // Who has no GPU has nothing to do with it.
     cluster
-        .alice(&format!("srun -w node1 --container-image={TINY} echo ran"))
+        .alice(&format!(
+            "srun -w node1 --container-image={TINY} sh -c 'echo ran'"
+        ))
         .succeeds()
         .says("ran\n");
     const FILE: &str = "/etc/oarlock/oarlock.toml";
@@ -170,7 +172,7 @@ fn a_wrong_spec_is_named(cluster: &Cluster) {
         .succeeds()
         .says("driver gpus\nfakegpu0\n");
     let output = cluster.alice(&format!(
-        "srun -w node1 --gres=gpu:1 --container-device=site.org/gpu=0 --container-image={TINY} echo ran"
+        "srun -w node1 --gres=gpu:1 --container-device=site.org/gpu=0 --container-image={TINY} sh -c 'echo ran'"
     ));
     assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{output}");
     assert!(output.stderr.contains("/etc/cdi/site.yaml"), "{output}");
