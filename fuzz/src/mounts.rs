@@ -29,6 +29,7 @@ pub fn check(data: &[u8]) {
         mpi: lines
             .filter_map(|line| HostPath::new(OsStr::from_bytes(line)).ok())
             .collect(),
+        ..NodeFacts::default()
     };
     match UserMount::parse_list(list) {
         Ok(list) => {
@@ -157,6 +158,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
         execute_entrypoint: false,
         ranks: 1,
         job: 0,
+        node: String::new(),
         label: String::new(),
         entry: Entry::default(),
     }

@@ -29,6 +29,7 @@ fn request(mounts: &str) -> Request {
         execute_entrypoint: false,
         ranks: 1,
         job: 0,
+        node: String::new(),
         label: String::new(),
         entry: Entry::Hook,
     }
