@@ -120,10 +120,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (0b1001, namespace_message(None)),
         (0b1000, start.encode()),
         (0b1000, Start::default().encode()),
-        (0b0110, container_message(3, times, &way, None, &Shown::default())),
         (
             0b0110,
-            container_message(4, times, &way, ContainerPath::new("/w").ok().as_ref(), &Shown::default()),
+            container_message(3, times, &way, None, &Shown::default()),
+        ),
+        (
+            0b0110,
+            container_message(
+                4,
+                times,
+                &way,
+                ContainerPath::new("/w").ok().as_ref(),
+                &Shown::default(),
+            ),
         ),
         (0b0101, server_message()),
         (0b0100, notice_message(OsStr::new("copying the image"))),
