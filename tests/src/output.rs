@@ -176,7 +176,9 @@ fn is_waiting(line: &str) -> bool {
 }
 
 fn is_slurms(line: &str) -> bool {
-    SLURM.iter().any(|start| line.starts_with(start))
+    // slurmstepd of 26.05 has a task say it as in its log, with the time before it.
+    let is_logged = line.starts_with("[20") && line.contains("] error: ");
+    is_logged || SLURM.iter().any(|start| line.starts_with(start))
 }
 
 impl fmt::Display for Output {
