@@ -127,7 +127,9 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn nodes(host: &Host) -> Vec<Node> {
+/// The devices alone, without looking at adapters and their libraries.
+#[must_use]
+pub fn nodes(host: &Host) -> Vec<Node> {
     // The directory, what stands before a number, or the whole name.
     let numbered = [
         (VERBS, "uverbs", Kind::Verbs),

@@ -9,7 +9,8 @@ use crate::visible::{MAX_NUMBERS, Numbers};
 /// How the vendors' variables count the step's GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbering {
-    /// From 0: Slurm lets the step open no others.
+    /// From 0: Slurm lets the step open no others. Also where it is not known: what is
+    /// then wrong names a GPU that is not there, and not another one.
     OfTheStep,
     /// As the node does.
     OfTheNode,
@@ -40,6 +41,10 @@ impl Gpu {
             },
             None => {
                 let vendor = found.all.first()?.vendor;
+                // Slurm counts parts of a GPU as GPUs: its numbers are others then.
+                if found.of(vendor).any(|gpu| !gpu.mig.is_empty()) {
+                    return None;
+                }
                 found.of(vendor).find(|gpu| gpu.index == self.number)
             }
         }
@@ -81,7 +86,7 @@ impl Gpus {
     /// These numbers, whose devices are in no file.
     #[must_use]
     pub fn without_files(numbers: &[u32]) -> Self {
-        Self::of(numbers, &[], Numbering::OfTheNode)
+        Self::of(numbers, &[], Numbering::OfTheStep)
     }
 
     /// These numbers, and their devices by the node's lines of gres.conf: Slurm counts

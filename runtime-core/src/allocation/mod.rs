@@ -114,6 +114,15 @@ fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option
         });
     };
     let path = conf.with_file_name("gres.conf");
+    if request.node.is_empty() {
+        problems.push(
+            "slurmstepd does not say what its node is called: gres.conf is not read".to_owned(),
+        );
+        return Some(Figure {
+            value: Gpus::without_files(&numbers),
+            from: variable.to_owned(),
+        });
+    }
     let lines = gres::of_node(host, &path, &request.node).unwrap_or_else(|error| {
         problems.push(error.to_string());
         Vec::new()
@@ -127,13 +136,19 @@ fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option
 /// Whether Slurm counts a step's GPUs from 0 in the vendors' variables: where it
 /// holds it to its devices (`gres_use_local_device_index` of gres.c).
 fn numbering(host: &Host, slurm: &Path) -> Numbering {
-    let constrains = Conf::look_into(host, &slurm.with_file_name("cgroup.conf"))
-        .is_ok_and(|conf| conf.switch("ConstrainDevices") == Some(true));
-    let manages =
-        Conf::look_into(host, slurm).is_ok_and(|conf| conf.lists("TaskPlugin", "task/cgroup"));
-    if constrains && manages {
-        Numbering::OfTheStep
-    } else {
-        Numbering::OfTheNode
+    let Ok(conf) = Conf::look_into(host, slurm) else {
+        return Numbering::OfTheStep;
+    };
+    if !conf.lists("TaskPlugin", "task/cgroup") {
+        return Numbering::OfTheNode;
+    }
+    let file = slurm.with_file_name("cgroup.conf");
+    let constrains = match Conf::look_into(host, &file) {
+        Ok(conf) => conf.switch("ConstrainDevices").unwrap_or(false),
+        Err(_) => host.has(&file),
+    };
+    match constrains {
+        true => Numbering::OfTheStep,
+        false => Numbering::OfTheNode,
     }
 }

@@ -121,7 +121,6 @@ pub(super) fn build(
                 points::make_below(dev.as_fd(), &names, Kind::File).map_err(&what)?;
                 let place = Path::new(SCRATCH).join(path.strip_prefix("/").unwrap_or(path));
                 let point = mount::open_place(&place).map_err(&what)?;
-                known.extend(names.into_iter().take(1));
                 if let Some(tree) = tree {
                     tree.attach(point.as_fd())?;
                 }

@@ -32,7 +32,8 @@ const WHAT: &str = "the overlay to write to (it must be on a disk of the node, a
 const MAX_TEXT: usize = 1024;
 
 /// Mounts an overlay of `lower`, directories with a colon between them, and what is
-/// in the user's directory at `place`; it is attached nowhere.
+/// in the user's directory at `place`; it is attached nowhere. It is given up after
+/// `seconds`: the directory may lie on a file system that does not answer.
 ///
 /// # Errors
 /// [`ApplyError::Mount`], and [`ApplyError::Step`] where the kernel has no such
@@ -41,6 +42,7 @@ pub(super) fn mount(
     lower: &str,
     place: &str,
     who: &Identity,
+    seconds: u32,
     calls: Calls,
 ) -> Result<Detached, ApplyError> {
     let starting = step("starting the process that mounts the overlay to write to");
@@ -60,7 +62,8 @@ pub(super) fn mount(
     };
     let (ours, theirs) = ipc::pair().map_err(&starting)?;
     let mut child = sys::process::fork(|| {
-        let _ = sys::process::die_with_parent();
+        sys::process::end_after(seconds);
+        sys::process::close_all_but(&[theirs.as_fd(), namespace.fd.as_fd()]);
         let made = become_user_in(&namespace, who)
             .map_err(|error| format!("becoming the user: {error}"))
             .and_then(|()| mount_here(lower, place));
@@ -99,6 +102,10 @@ fn become_user_in(namespace: &Namespace, who: &Identity) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(who.uid), Gid::from_raw(who.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // Each change of ids makes the kernel forget whose end this process shares, and
+    // whom it is private from.
+    sys::process::be_private()?;
+    sys::process::die_with_parent()?;
     nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
     Ok(())
 }

@@ -111,8 +111,13 @@ impl Upper {
             Placed::Layers(layers) => (layers.join(":"), &FileAccess::Own),
             Placed::Directory(place) => directory(place, scratch, access, calls)?,
         };
-        if let (Changes::Own(_), FileAccess::As(who)) = (&self.changes, access) {
-            return own_layer::mount(&lower, &place, who, calls)?.attach(target);
+        if let Changes::Own(_) = &self.changes {
+            let FileAccess::As(who) = access else {
+                let what = "mounting an overlay of the user's own without being root";
+                return Err(step(what)(std::io::ErrorKind::Unsupported.into()));
+            };
+            let seconds = config.prepare.timeout;
+            return own_layer::mount(&lower, &place, who, seconds, calls)?.attach(target);
         }
         let top = lower.split(':').next().unwrap_or_default();
         if matches!(self.changes, Changes::Memory(_)) {

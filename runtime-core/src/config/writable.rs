@@ -21,6 +21,8 @@ pub struct Writable {
     pub path: PathBuf,
     /// Whether users may have containers with names, which last.
     pub named: bool,
+    /// Whether a directory of the user's may take a container's changes.
+    pub overlay: bool,
 }
 
 impl Default for Writable {
@@ -30,6 +32,7 @@ impl Default for Writable {
             size: Size::Percent(25),
             path: PathBuf::from("/var/lib/oarlock/containers"),
             named: true,
+            overlay: true,
         }
     }
 }

@@ -54,6 +54,10 @@ pub(super) enum Failure {
     OverlayUnsaid(HostPath),
     #[error("overlay {0}: only the last one can take the container's changes; write :ro")]
     OverlayBelow(HostPath),
+    #[error("overlay {0}: writing to one is not allowed here (writable.overlay in oarlock.toml)")]
+    OverlayNotAllowed(HostPath),
+    #[error("--container-readonly does not go with --container-overlay={0}:rw; leave one out")]
+    OverlayReadOnly(HostPath),
     #[error("overlay {path}: {why}; changes go into a directory of yours")]
     OverlayUnusable { path: HostPath, why: Unanswered },
     #[error(
@@ -62,6 +66,10 @@ pub(super) enum Failure {
     OverlayNamed,
     #[error("--container-device={name}: {why}")]
     Device { name: DeviceName, why: String },
+    #[error(
+        "the container that is joined has another step's devices, and this step has GPUs of its own; use its files without joining it: --container-name=NAME:no_exec"
+    )]
+    JoinedDevices,
     #[error("devices of the step: {0}")]
     Cdi(#[from] CdiError),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]

@@ -426,7 +426,10 @@ impl Node<'_> {
             .try_clone()
             .map_err(step("copying a descriptor"))?;
         let join = self.joined()?;
-        let devices = self.devices()?;
+        let devices = match &join {
+            Some(_) => self.devices_of_joined()?,
+            None => self.devices()?,
+        };
         let work = Work {
             image: ready.mount,
             request: self.request,

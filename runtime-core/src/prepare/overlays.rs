@@ -64,6 +64,12 @@ impl Node<'_> {
         for overlay in others.iter().chain([last]) {
             let (path, cwd) = (&overlay.path, start.cwd.as_ref());
             if overlay.writable == Some(true) {
+                if !self.config.writable.overlay {
+                    return Err(Failure::OverlayNotAllowed(path.clone()));
+                }
+                if self.request.options.writable == Some(false) {
+                    return Err(Failure::OverlayReadOnly(path.clone()));
+                }
                 all.own = Some(in_task_view(namespace, || self.open_own(path, task))?);
                 continue;
             }

@@ -9,6 +9,7 @@ pub(crate) fn cases() -> Vec<Case> {
         what_a_spec_says_comes_with_the_gpu,
         a_device_that_was_granted_can_be_named,
         a_device_that_was_not_granted_is_refused,
+        libraries_are_found_by_their_sonames,
         hooks_are_not_run,
         a_wrong_spec_is_named,
         a_spec_of_a_users_is_not_read,
@@ -68,7 +69,7 @@ fn what_a_spec_says_comes_with_the_gpu(cluster: &Cluster) {
              for d in $(echo $LD_LIBRARY_PATH | tr : \" \"); do cat $d/libfake.so.1 2>/dev/null; done; echo x >/usr/lib/fake-driver/libfake.so.1.2.3' 2>/dev/null"
         ))
         .stdout_and_code(
-            "driver 1.2.3 gpus here\nfakegpu0\n/usr/lib/fake-driver:/.oarlock/links\nlibrary\n",
+            "driver 1.2.3 gpus here\nfakegpu0\n/.oarlock/links\nlibrary\n",
             1,
         );
     cluster
@@ -193,4 +194,22 @@ fn a_spec_of_a_users_is_not_read(cluster: &Cluster) {
             .succeeds()
             .says("driver gpus\nfakegpu0\n");
     }
+}
+
+/// What a hook leaves to ldconfig: a library of the node's, under a name that only its
+/// SONAME tells.
+fn libraries_are_found_by_their_sonames(cluster: &Cluster) {
+    let _spec = with_spec(cluster, SPEC);
+    cluster
+        .root(
+            "node1",
+            "cp -L $(ldd /bin/ls | grep -o '/[^ ]*libc\\.so\\.6') /opt/driver/libfake.so.1.2.3",
+        )
+        .succeeds();
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:1 --container-image={TINY} sh -c 'for f in /.oarlock/links/*; do echo $f; done'"
+        ))
+        .succeeds()
+        .says("/.oarlock/links/libc.so.6\n/.oarlock/links/libfake.so.1\n");
 }

@@ -15,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_directory_takes_the_changes,
         what_takes_the_changes_is_written_as_the_user,
         links_in_it_lead_nowhere,
+        what_does_not_go_with_writing,
     ]
 }
 
@@ -194,4 +195,27 @@ fn links_in_it_lead_nowhere(cluster: &Cluster) {
         .is_refused([format!(
             "oarlock: node1: image {TINY}: mounting the overlay to write to (it must be on a disk of the node, as ext4 or XFS): its upper and work: *"
         )]);
+}
+
+fn what_does_not_go_with_writing(cluster: &Cluster) {
+    cluster
+        .alice(&format!(
+            "mkdir ~/mine; srun -w node1 --container-readonly --container-image={TINY} --container-overlay=/home/alice/mine:rw sh -c 'echo ran'; code=$?; rm -rf ~/mine; exit $code"
+        ))
+        .is_refused([
+            "oarlock: node1: --container-readonly does not go with --container-overlay=/home/alice/mine:rw; leave one out",
+        ]);
+    const FILE: &str = "/etc/oarlock/oarlock.toml";
+    let _strict = cluster.change(
+        "node1",
+        &format!("cp -p {FILE} /root/kept && sed -i 's/^overlay = .*/overlay = false/' {FILE}"),
+        format!("cp -p /root/kept {FILE} && rm /root/kept"),
+    );
+    cluster
+        .alice(&format!(
+            "mkdir ~/mine; srun -w node1 --container-image={TINY} --container-overlay=/home/alice/mine:rw sh -c 'echo ran'; code=$?; ls -A ~/mine; rm -rf ~/mine; exit $code"
+        ))
+        .is_refused([
+            "oarlock: node1: overlay /home/alice/mine: writing to one is not allowed here (writable.overlay in oarlock.toml)",
+        ]);
 }

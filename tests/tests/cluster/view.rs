@@ -103,16 +103,17 @@ fn the_image_cannot_be_written(cluster: &Cluster) {
 /// No GPU, no FUSE, no loop device: nothing but these.
 fn dev_holds_only_the_private_nodes(cluster: &Cluster) {
     for (form, image) in TINIES {
-        for options in ["", "--gres=gpu:1"] {
+        for (options, granted) in [("", None), ("--gres=gpu:1", Some("fakegpu0"))] {
+            let every = [
+                "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
+                "stdout", "tty", "urandom", "zero",
+            ];
             cluster
                 .alice(&format!(
                     "srun {options} --container-image={image} ls /dev # {form}"
                 ))
                 .succeeds()
-                .lines([
-                    "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
-                    "stdin", "stdout", "tty", "urandom", "zero",
-                ]);
+                .lines(every.into_iter().chain(granted));
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What the site's CDI specs say of the step's devices.
 //!
 //! The allocation picks them; a user may name more only among what was granted. No
-//! hook is run: those that make links or tell the linker where libraries are come
-//! down to a directory of links and LD_LIBRARY_PATH, which the image's own linker
-//! heeds without a new cache.
+//! hook is run: those that make links or have ldconfig do so come down to a directory
+//! of links and LD_LIBRARY_PATH, which the image's own linker heeds without a new cache.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use cdi_specs::hooks::{Native, Symlink, classify};
+use host_devices::libraries::elf::Elf;
+
 use cdi_specs::{DeviceNode, Edits, Kind, QualifiedName, Registry, Trust, Wanted};
 
 use crate::config::Hooks;
@@ -99,11 +101,9 @@ pub(super) fn resolve(
         .iter()
         .map(|variable| (variable.name.clone(), variable.value.clone()))
         .collect();
-    found.libraries = folders
-        .iter()
-        .filter_map(|folder| folder.to_str().map(str::to_owned))
-        .collect();
-    links_of(&links, &folders, &mut found);
+    let mut names = sonames(&edits, &folders);
+    names.extend(links_in(&links, &folders, &mut found.notes));
+    show_links(names, &mut found);
     for (what, is_there) in [
         ("intelRdt", edits.intel_rdt.is_some()),
         ("netDevices", !edits.net_devices.is_empty()),
@@ -136,6 +136,10 @@ fn mounts(edits: &Edits, found: &mut Found) {
             HostPath::new(&mount.host_path),
             ContainerPath::new(&mount.container_path),
         ) else {
+            found.notes.push(format!(
+                "CDI: mount {} is left out: its path cannot be used",
+                mount.container_path.display()
+            ));
             continue;
         };
         if !mount.is_bind() {
@@ -161,10 +165,33 @@ fn mounts(edits: &Edits, found: &mut Found) {
     }
 }
 
-/// Links to libraries are made in a directory of their own: the linker finds them
-/// there, and nothing of the image is touched.
-fn links_of(list: &[Symlink], folders: &BTreeSet<PathBuf>, found: &mut Found) {
-    let mut links: Vec<(OsString, PathBuf)> = Vec::new();
+/// What ldconfig would make: for each library that a spec shows in one of the
+/// directories, a link by its SONAME.
+fn sonames(edits: &Edits, folders: &BTreeSet<PathBuf>) -> Vec<(OsString, PathBuf)> {
+    let is_in = |path: &Path| path.parent().is_some_and(|parent| folders.contains(parent));
+    let soname = |mount: &cdi_specs::Mount| {
+        let file = File::open(&mount.host_path).ok()?;
+        let soname = Elf::read(&file).ok()?.soname?;
+        // A name, and no way to somewhere else.
+        let is_name =
+            !soname.is_empty() && !soname.contains('/') && soname != "." && soname != "..";
+        is_name.then(|| (OsString::from(soname), mount.container_path.clone()))
+    };
+    edits
+        .mounts
+        .iter()
+        .filter(|mount| is_in(&mount.container_path))
+        .filter_map(soname)
+        .collect()
+}
+
+/// The links that a spec asks for, where they are to libraries.
+fn links_in(
+    list: &[Symlink],
+    folders: &BTreeSet<PathBuf>,
+    notes: &mut Vec<String>,
+) -> Vec<(OsString, PathBuf)> {
+    let mut links = Vec::new();
     for Symlink { target, link } in list {
         let (Some(parent), Some(name)) = (link.parent(), link.file_name()) else {
             continue;
@@ -172,30 +199,35 @@ fn links_of(list: &[Symlink], folders: &BTreeSet<PathBuf>, found: &mut Found) {
         if folders.contains(parent) || is_of_libraries(parent) {
             links.push((name.to_owned(), parent.join(target)));
         } else {
-            found
-                .notes
-                .push(format!("CDI: link {} is not made", link.display()));
+            notes.push(format!("CDI: link {} is not made", link.display()));
         }
     }
+    links
+}
+
+/// Links to libraries are in a directory of their own, which is all that the linker is
+/// told: the directories themselves may be the image's own.
+fn show_links(links: Vec<(OsString, PathBuf)>, found: &mut Found) {
+    let Ok(target) = ContainerPath::new(LINKS) else {
+        return;
+    };
     if links.is_empty() {
         return;
     }
-    if let Ok(target) = ContainerPath::new(LINKS) {
-        found.mounts.push(Mount {
-            source: Source::Links(links),
-            target,
-            attributes: Attributes {
-                read_only: true,
-                nosuid: true,
-                nodev: true,
-                noexec: false,
-            },
-            propagation: None,
-            create: Create::Auto,
-            need: Need::IfPossible,
-        });
-        found.libraries.push(LINKS.to_owned());
-    }
+    found.mounts.push(Mount {
+        source: Source::Links(links),
+        target,
+        attributes: Attributes {
+            read_only: true,
+            nosuid: true,
+            nodev: true,
+            noexec: false,
+        },
+        propagation: None,
+        create: Create::Auto,
+        need: Need::IfPossible,
+    });
+    found.libraries.push(LINKS.to_owned());
 }
 
 fn is_of_libraries(directory: &Path) -> bool {

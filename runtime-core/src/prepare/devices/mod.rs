@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cdi_specs::{QualifiedName, Registry};
 use host_devices::gpu::{Gpus, Vendor};
-use host_devices::rdma::Rdma;
+use host_devices::rdma;
 
 use super::failure::Failure;
 use super::node::Node;
@@ -53,6 +53,22 @@ impl Node<'_> {
         Ok(devices)
     }
 
+    /// A container that is joined shows what it shows: the devices of the step that
+    /// made it. A step with GPUs of its own would use another's.
+    ///
+    /// # Errors
+    /// [`Failure::JoinedDevices`].
+    pub(super) fn devices_of_joined(&self) -> Result<Devices, Failure> {
+        let allocation = Allocation::of(self.request, &Host::this());
+        if allocation.gpus.is_some() || !self.request.options.devices.is_empty() {
+            return Err(Failure::JoinedDevices);
+        }
+        Ok(Devices {
+            allocation,
+            ..Devices::default()
+        })
+    }
+
     fn look_at(
         &self,
         host: &host_devices::Host,
@@ -73,6 +89,14 @@ impl Node<'_> {
             let mut lacks_driver = false;
             for gpu in gpus.iter().flat_map(|gpus| &gpus.value.all) {
                 let nodes = found.nodes_for(&gpu.nodes(&found));
+                if nodes.is_empty() {
+                    tracing::warn!(
+                        JOB_STEP = %self.request.label,
+                        "GPU {}: gres.conf names no device for it, and it is not known which it is",
+                        gpu.number
+                    );
+                    continue;
+                }
                 let known = gpu.known(&found);
                 let uuid = known.and_then(|known| known.uuid.as_deref());
                 let devices = cdi::standing_for(&registry, gpu.number, uuid, &nodes);
@@ -100,8 +124,7 @@ impl Node<'_> {
             devices.shown.libraries = said.libraries;
         }
         if site.rdma == config::Rdma::Auto {
-            let rdma = Rdma::find(host);
-            let nodes = rdma.nodes.into_iter().map(|node| node.path);
+            let nodes = rdma::nodes(host).into_iter().map(|node| node.path);
             devices.nodes.extend(nodes);
         }
         Ok(())
