@@ -17,14 +17,16 @@ readonly programs=(bash cat chmod env grep id ls mkdir readlink rm sleep sort st
 # A root file system with a shell and little else. What it lacks (/home, /shared,
 # /etc/resolv.conf, /var/tmp …) Oarlock has to make.
 make_root() { # directory
-    local root=$1 program path
+    local root=$1 program path to
     install -d -m 0755 "$root"/{bin,dev,etc,lib,lib64,proc,sys,usr/bin}
     install -d -m 1777 "$root/tmp"
     for program in "${programs[@]}"; do
         path=$(type -P "$program")
         install -m 0755 "$path" "$root/bin/$program"
         ldd "$path" | grep -oE '/[^ ]+' | while read -r path; do
-            [ -e "$root$path" ] || install -D -m 0755 "$path" "$root$path"
+            # Newer systems name /usr/lib; some images have no /usr.
+            to=$root${path/#\/usr\/lib/\/lib}
+            [ -e "$to" ] || install -D -m 0755 "$path" "$to"
         done
     done
     ln -s bash "$root/bin/sh"

@@ -83,6 +83,13 @@ impl Cluster {
         output
     }
 
+    /// Whether Slurm has this kind of MPI: Debian builds 26.05 without PMIx.
+    #[track_caller]
+    pub fn has_mpi(&self, kind: &str) -> bool {
+        let list = self.alice("srun --mpi=list 2>&1").stdout;
+        list.split_whitespace().any(|word| word == kind)
+    }
+
     /// As [`Self::alice`], an MPI program. MPICH 4.0 of Debian 12 with UCX often never
     /// ends MPI_Finalize, in a container and without one: there the program is ended
     /// when it has said all, and that counts as an end.

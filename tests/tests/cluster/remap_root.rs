@@ -157,7 +157,7 @@ fn mpi_as_root(cluster: &Cluster) {
     // Open MPI asks root whether he is sure.
     let sure = "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1";
     for (mpi, image) in [("pmix", DEMO), ("pmix", DEMO_FUSE), ("pmi2", MPICH)] {
-        if !cluster.gives_files_of(image) {
+        if !cluster.gives_files_of(image) || !cluster.has_mpi(mpi) {
             continue;
         }
         cluster
