@@ -18,13 +18,21 @@ use std::ffi::{CStr, c_char, c_int, c_uint};
 const IMAGE: &CStr = c"/proc/self/fd/3";
 const IMAGE_FD: c_int = 3;
 
-/// A copy of the image's descriptor for its path; else what the kernel opens.
+/// A copy of the image's descriptor for its path, which can only be read; else what the
+/// kernel opens.
 ///
 /// # Safety
 /// `path` is null or a C string, as openat(2) wants it.
 unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
     // SAFETY: the caller's promise.
     if !path.is_null() && unsafe { CStr::from_ptr(path) } == IMAGE {
+        // The descriptor is for reading. A server that tries to write first is told so,
+        // as by the kernel, and then reads.
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            // SAFETY: the C library's place for this thread's errno.
+            unsafe { *libc::__errno_location() = libc::EACCES };
+            return -1;
+        }
         let copy = match flags & libc::O_CLOEXEC {
             0 => libc::F_DUPFD,
             _ => libc::F_DUPFD_CLOEXEC,
