@@ -154,7 +154,7 @@ fn a_requeued_job_runs_again_in_a_container(cluster: &Cluster) {
             "job=$(sbatch --parsable --requeue -o out --container-image={TINY_FUSE} job.sh) || exit\n\
              wait_for in; scontrol requeue $job\n\
              until scontrol -o show job $job | grep -q 'JobState=PENDING'; do sleep 0.1; done\n\
-             scontrol update JobId=$job StartTime=now; finish $job; cat runs; ended $job"
+             sleep 2.1; scontrol update JobId=$job StartTime=now; finish $job; cat runs; ended $job"
         ),
     )
     .succeeds()

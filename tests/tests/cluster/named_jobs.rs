@@ -24,7 +24,7 @@ fn a_requeued_job_finds_its_container(cluster: &Cluster) {
              rm -f ~/in ~/runs; job=$(sbatch --parsable --requeue -w node1 -o /dev/null --container-image={TINY} --container-name=again --container-writable ~/job.sh)\n\
              wait_for ~/in; scontrol requeue $job\n\
              until scontrol -o show job $job | grep -q 'JobState=PENDING'; do sleep 0.1; done\n\
-             scontrol update JobId=$job StartTime=now; finish $job; cat ~/runs; ended $job; rm ~/job.sh ~/in ~/runs\n\
+             sleep 2.1; scontrol update JobId=$job StartTime=now; finish $job; cat ~/runs; ended $job; rm ~/job.sh ~/in ~/runs\n\
              srun -Q -w node1 --container-name=again:remove true"
         ))
         .succeeds()

@@ -88,6 +88,8 @@ fn patient(partition: &str) -> String {
     )
 }
 
+/// Slurm counts revoked credentials by the second: a job that begins again within the one
+/// in which it was ended has none.
 fn a_job_of_low_priority_gives_way(cluster: &Cluster) {
     let urgent = format!(
         "srun -p urgent -w node1 -n16 --mem=1000 --container-image={DEMO} cat /etc/oarlock-image | sort -u"
@@ -102,7 +104,7 @@ fn a_job_of_low_priority_gives_way(cluster: &Cluster) {
     cluster
         .alice(&format!(
             "{}; {urgent}; until scontrol -o show job $job | grep -q JobState=PENDING; do sleep 0.1; done\n\
-             touch stop; scontrol update JobId=$job StartTime=now; finish $job; ended $job; cat runs; rm -rf ~/stopping",
+             touch stop; sleep 2.1; scontrol update JobId=$job StartTime=now; finish $job; ended $job; cat runs; rm -rf ~/stopping",
             patient("low-requeue")
         ))
         .succeeds()
