@@ -2,7 +2,8 @@
 //!
 //! Data goes one way:
 //! [`request`] → [`image`] → [`plan`] → [`apply`] → [`enter`].
-//! The crate knows neither Slurm nor a terminal: the SPANK plugin and the
+//! The crate calls nothing of Slurm's and knows no terminal: of Slurm it reads the
+//! configuration files ([`slurm`]). The SPANK plugin and the
 //! command line are its two front ends, and [`prepare`] is the process that the
 //! plugin starts to do the work of [`image`], [`plan`] and [`apply`] once for
 //! all ranks of a node.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runtime_core::entry::Entry;
 use runtime_core::environment::Change;
@@ -123,6 +123,8 @@ pub(crate) fn request(
         (BATCH_STEP, Some(path)) => HostPath::new(path).ok(),
         _ => None,
     };
+    let socket = own_socket(job, step);
+    let socket = socket.as_deref();
     Ok(Request {
         options,
         identity: Identity {
@@ -133,12 +135,14 @@ pub(crate) fn request(
         environment: ask("environment", spank.environment())?,
         program,
         script,
-        mpi: expected_mpi_directory(job, step),
+        mpi: socket.and_then(|socket| expected_mpi_directory(socket, job, step)),
         scope: plugstack.scope,
         execute_entrypoint: plugstack.execute_entrypoint,
         ranks: ask("number of tasks", spank.local_tasks())?,
         job,
-        node: node_name(job, step).unwrap_or_default(),
+        node: socket
+            .and_then(|socket| node_name(socket, job, step))
+            .unwrap_or_default(),
         label: label(job, step),
         entry: Entry::Hook,
     })
@@ -164,16 +168,14 @@ fn own_socket(job: u32, step: u32) -> Option<PathBuf> {
 }
 
 /// The node, as Slurm calls it: the environment tells it to tasks only.
-fn node_name(job: u32, step: u32) -> Option<String> {
-    let socket = own_socket(job, step)?;
+fn node_name(socket: &Path, job: u32, step: u32) -> Option<String> {
     let name = socket.file_name()?.to_str()?;
     Some(name.strip_suffix(&format!("_{job}.{step}"))?.to_owned())
 }
 
 /// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a
 /// directory beside slurmstepd's own socket. A wrong guess costs time only.
-fn expected_mpi_directory(job: u32, step: u32) -> Option<HostPath> {
-    let socket = own_socket(job, step)?;
+fn expected_mpi_directory(socket: &Path, job: u32, step: u32) -> Option<HostPath> {
     HostPath::new(socket.parent()?.join(format!("pmix.{job}.{step}"))).ok()
 }
 

@@ -108,7 +108,7 @@ pub(super) fn build(
     tmpfs("the private /dev", "1m", calls)?.attach(point.as_fd())?;
     let dev = mount::open_place(&Path::new(SCRATCH).join("dev"))
         .map_err(step("opening the private /dev"))?;
-    let mut known: Vec<Vec<u8>> = Vec::new();
+    let mut known: Vec<&[u8]> = Vec::new();
     for (node, tree) in devices {
         let (name, point) = match node {
             Node::Granted(path) => {
@@ -136,7 +136,7 @@ pub(super) fn build(
                 (*name, Some(make_directory(&dev, name)?))
             }
         };
-        known.push(name.as_bytes().to_vec());
+        known.push(name.as_bytes());
         if let (Some(point), Some(tree)) = (point, tree) {
             let point: OwnedFd = point;
             tree.attach(point.as_fd())?;
@@ -144,7 +144,10 @@ pub(super) fn build(
     }
     for Wanted { names, kind } in wanted {
         // What lies in the host's own shm, pts or mqueue must be there already.
-        if names.first().is_some_and(|name| !known.contains(name)) {
+        if names
+            .first()
+            .is_some_and(|name| !known.contains(&name.as_slice()))
+        {
             points::make_below(dev.as_fd(), names, *kind)
                 .map_err(step("making a mount point in /dev"))?;
         }

@@ -11,6 +11,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -61,7 +62,7 @@ pub(super) fn mount(
         fd: namespace,
     };
     let (ours, theirs) = ipc::pair().map_err(&starting)?;
-    let mut child = sys::process::fork(|| {
+    let child = sys::process::fork(|| {
         sys::process::end_after(seconds);
         sys::process::close_all_but(&[theirs.as_fd(), namespace.fd.as_fd()]);
         let made = become_user_in(&namespace, who)
@@ -78,15 +79,24 @@ pub(super) fn mount(
     })
     .map_err(&starting)?;
     drop(theirs);
-    let message = ipc::receive(ours.as_fd()).map_err(&starting)?;
-    let _ = child.wait();
+    // Before its own builder is given up: a child that hangs, or that its user has
+    // stopped, goes with this.
+    let patience = Duration::from_secs(u64::from(seconds)) / 2;
+    let heard = ipc::wait_readable(&[ours.as_fd()], Some(Instant::now() + patience));
+    let message = match heard.map_err(&starting)? {
+        Some(_) => ipc::receive(ours.as_fd()).map_err(&starting)?,
+        None => None,
+    };
+    child.abandon();
     let failed = |text: &[u8]| ApplyError::Mount {
         what: WHAT,
         error: io::Error::other(String::from_utf8_lossy(text).into_owned()),
         kernel: String::new(),
     };
     let Some(message) = message else {
-        return Err(failed(b"the process that mounts it ended early"));
+        return Err(failed(
+            b"the process that mounts it ended early, or its file system does not answer",
+        ));
     };
     match message.fds.into_iter().next() {
         Some(mount) => Ok(Detached::Made(mount)),

@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
-fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+/// Files with these texts, which are root's as far as [`Host`] knows.
+pub(crate) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
     let place = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = place.path().join(path);

@@ -132,24 +132,10 @@ impl Plugstack {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-
     use proptest::prelude::*;
 
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-        let place = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = place.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        }
-        let host = Host::at(place.path()).unwrap();
-        (place, host)
-    }
+    use crate::host::tests::tree;
 
     #[test]
     fn plugins_come_in_slurm_s_order() {

@@ -18,16 +18,22 @@ use crate::config::Hooks;
 use crate::path::{ContainerPath, HostPath};
 use crate::plan::mounts::{Mount, Need, Source};
 use crate::request::Create;
+use crate::sys::ipc;
 use crate::sys::mount::Attributes;
 
 /// Where links that belong to devices are in a container.
 const LINKS: &str = "/.oarlock/links";
+
+/// Variables are handed to every rank in one message, with much else.
+const MAX_VARIABLES: usize = ipc::MAX_MESSAGE / 2;
 
 /// Why a device's spec cannot be followed: one line.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::prepare) enum CdiError {
     #[error("{0}; devices.cdi_hooks in oarlock.toml is for the admin to decide")]
     Hook(String),
+    #[error("CDI: the devices' variables are longer than {} KiB; write shorter specs", MAX_VARIABLES >> 10)]
+    Variables,
     #[error("CDI: {0}")]
     Resolve(#[from] cdi_specs::ResolveError),
 }
@@ -101,6 +107,10 @@ pub(super) fn resolve(
         .iter()
         .map(|variable| (variable.name.clone(), variable.value.clone()))
         .collect();
+    let length = |(name, value): &(String, String)| name.len() + value.len();
+    if found.variables.iter().map(length).sum::<usize>() > MAX_VARIABLES {
+        return Err(CdiError::Variables);
+    }
     let mut names = sonames(&edits, &folders);
     names.extend(links_in(&links, &folders, &mut found.notes));
     show_links(names, &mut found);
@@ -237,4 +247,44 @@ fn is_of_libraries(directory: &Path) -> bool {
         first => first,
     };
     first.is_some_and(|name| name.to_string_lossy().starts_with("lib"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cdi_specs::{Format, Spec};
+
+    use super::*;
+
+    fn resolved(value: &str, hooks: Hooks) -> Result<Found, CdiError> {
+        let text = format!(
+            "cdiVersion: 0.6.0\nkind: site.org/gpu\ndevices:\n- name: '0'\n  containerEdits:\n    env: ['A={value}']\n    hooks:\n    - {{hookName: createContainer, path: /bin/sh, args: [sh, -c, x]}}\n"
+        );
+        let spec = Spec::parse(text.as_bytes(), Format::Yaml, Path::new("/etc/cdi/a.yaml"));
+        let mut registry = Registry::default();
+        registry.add(spec.unwrap(), 0);
+        resolve(&registry, &["site.org/gpu=0".parse().unwrap()], hooks)
+    }
+
+    #[test]
+    fn a_hook_is_refused_or_left_out_and_noted() {
+        let error = resolved("b", Hooks::Refuse).unwrap_err().to_string();
+        assert!(
+            error.starts_with("createContainer hook /bin/sh: "),
+            "{error}"
+        );
+        let found = resolved("b", Hooks::Ignore).unwrap();
+        assert_eq!(found.variables, [("A".to_owned(), "b".to_owned())]);
+        assert_eq!(found.notes.len(), 1);
+    }
+
+    #[test]
+    fn variables_fit_an_answer() {
+        let fits = "x".repeat(MAX_VARIABLES - 1);
+        assert!(resolved(&fits, Hooks::Ignore).is_ok());
+        let error = resolved(&format!("{fits}x"), Hooks::Ignore).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "CDI: the devices' variables are longer than 8 KiB; write shorter specs"
+        );
+    }
 }

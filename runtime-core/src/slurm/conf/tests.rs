@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::host::tests::tree;
 
 fn entries(text: &str) -> Vec<Vec<(String, String)>> {
     let statements = parse(text, Path::new("t.conf")).unwrap();
@@ -16,18 +17,6 @@ fn entries(text: &str) -> Vec<Vec<(String, String)>> {
             Statement::Include(_, path) => vec![("include".into(), path.display().to_string())],
         })
         .collect()
-}
-
-fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-    let place = tempfile::tempdir().unwrap();
-    for (path, text) in files {
-        let path = place.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    }
-    let host = Host::at(place.path()).unwrap();
-    (place, host)
 }
 
 #[test]
