@@ -102,10 +102,23 @@ impl Allocation {
     }
 }
 
-fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option<Figure<Gpus>> {
+/// Whether the step was granted GPUs, or asks for devices by name.
+#[must_use]
+pub fn has_devices(request: &Request) -> bool {
+    !request.options.devices.is_empty() || numbers_of(request).is_some()
+}
+
+/// Slurm's numbers of the step's GPUs, and the variable that tells them.
+fn numbers_of(request: &Request) -> Option<(Vec<u32>, &'static str)> {
     let is_job = request.label.ends_with(".batch") || request.label.ends_with(".interactive");
-    let look = |name: &str| request.variable(name)?.to_str().map(str::to_owned);
-    let (numbers, variable) = gpus::numbers(&look, is_job)?;
+    gpus::numbers(
+        &|name| request.variable(name)?.to_str().map(str::to_owned),
+        is_job,
+    )
+}
+
+fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option<Figure<Gpus>> {
+    let (numbers, variable) = numbers_of(request)?;
     let Some(conf) = place::configuration(host, None) else {
         problems.push("slurm.conf is not found, and so no gres.conf".to_owned());
         return Some(Figure {

@@ -9,8 +9,8 @@ pub struct State {
     pub exists: bool,
     /// A step runs in it.
     pub runs: bool,
-    /// The step brings what a running container cannot be given: mounts, a batch
-    /// script, an MPI server's directory.
+    /// The step brings what a running container cannot be given: mounts, GPUs, a
+    /// batch script, an MPI server's directory.
     pub brings: bool,
     /// An image is named, of which it could be made.
     pub image: bool,

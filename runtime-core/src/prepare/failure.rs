@@ -66,10 +66,6 @@ pub(super) enum Failure {
     OverlayNamed,
     #[error("--container-device={name}: {why}")]
     Device { name: DeviceName, why: String },
-    #[error(
-        "the container that is joined has another step's devices, and this step has GPUs of its own; use its files without joining it: --container-name=NAME:no_exec"
-    )]
-    JoinedDevices,
     #[error("devices of the step: {0}")]
     Cdi(#[from] CdiError),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::allocation::has_devices;
 use crate::apply::image::Owner;
 use crate::apply::writable::Changes;
 use crate::config::SiteConfig;
@@ -221,6 +222,7 @@ impl Named {
 fn brings(request: &Request) -> bool {
     let mpi = request.mpi.as_ref();
     !request.options.mounts.is_empty()
+        || has_devices(request)
         || request.script.is_some()
         || mpi.is_some_and(|place| place.as_path().exists())
 }

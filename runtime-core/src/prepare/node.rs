@@ -427,7 +427,7 @@ impl Node<'_> {
             .map_err(step("copying a descriptor"))?;
         let join = self.joined()?;
         let devices = match &join {
-            Some(_) => self.devices_of_joined()?,
+            Some(_) => self.devices_of_joined(),
             None => self.devices()?,
         };
         let work = Work {

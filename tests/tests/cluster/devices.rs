@@ -17,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         nobody_reaches_a_device_by_another_path,
         without_slurms_constraint_the_container_shows_no_more,
         variables_are_those_of_the_container,
+        a_running_container_keeps_its_devices,
         a_site_shows_none,
         what_was_granted_is_explained,
     ]
@@ -167,6 +168,25 @@ fn variables_are_those_of_the_container(cluster: &Cluster) {
         ))
         .succeeds()
         .says("host 2,3\ncontainer 0,1\nfakegpu2\nfakegpu3\n");
+}
+
+/// A step with GPUs of its own has them beside a container that runs; only who says
+/// so joins it, and is told.
+fn a_running_container_keeps_its_devices(cluster: &Cluster) {
+    let _clean = cluster.change(
+        "node1",
+        "true",
+        "rm -rf /var/lib/oarlock/containers/1000/global/d /run/oarlock-names/*; true",
+    );
+    cluster
+        .alice(&format!(
+            "rm -f ~/in ~/stop; srun -Q -w node1 --gres=gpu:1 --container-name=d --container-image={TINY} sh -c 'echo in >/home/alice/in; until [ -e /home/alice/stop ]; do sleep 0.1; done' & wait_for ~/in\n\
+             srun -Q -w node1 --gres=gpu:1 --container-name=d sh -c '{LIST}' 2>&1; srun -Q -w node1 --gres=gpu:1 --container-name=d:exec sh -c '{LIST}' 2>&1\n\
+             srun -Q -w node1 --container-name=d sh -c '{LIST}' 2>&1; touch ~/stop; wait; rm ~/in ~/stop"
+        ))
+        .says(
+            "fakegpu1\noarlock: node1: the container that is joined shows the devices of the step that made it, and not this step's\nfakegpu0\nfakegpu0\n",
+        );
 }
 
 fn a_site_shows_none(cluster: &Cluster) {

@@ -11,7 +11,7 @@ use host_devices::rdma;
 
 use super::failure::Failure;
 use super::node::Node;
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, has_devices};
 use crate::config;
 use crate::host::Host;
 use crate::plan::mounts::Mount;
@@ -19,6 +19,10 @@ use crate::visible::Shown;
 
 /// NVIDIA's libraries belong to the driver, and no image can bring them.
 const NO_SPEC: &str = "GPUs: no CDI spec of this node stands for them, so that the container has the devices and not the driver's libraries; for admins: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
+
+/// Whoever joins by name has been told what he joins; not that it may be another GPU.
+const JOINED: &str =
+    "the container that is joined shows the devices of the step that made it, and not this step's";
 
 /// The devices of a step on this node.
 #[derive(Debug, Default)]
@@ -54,19 +58,12 @@ impl Node<'_> {
     }
 
     /// A container that is joined shows what it shows: the devices of the step that
-    /// made it. A step with GPUs of its own would use another's.
-    ///
-    /// # Errors
-    /// [`Failure::JoinedDevices`].
-    pub(super) fn devices_of_joined(&self) -> Result<Devices, Failure> {
-        let allocation = Allocation::of(self.request, &Host::this());
-        if allocation.gpus.is_some() || !self.request.options.devices.is_empty() {
-            return Err(Failure::JoinedDevices);
+    /// made it.
+    pub(super) fn devices_of_joined(&self) -> Devices {
+        if has_devices(self.request) {
+            self.tell(JOINED);
         }
-        Ok(Devices {
-            allocation,
-            ..Devices::default()
-        })
+        Devices::default()
     }
 
     fn look_at(
