@@ -14,7 +14,7 @@ use runtime_core::environment;
 use runtime_core::path::HostPath;
 use runtime_core::profile::Missing;
 use runtime_core::request::{
-    Identity, ImageName, Options, ProfileName, Request, RequestError, Scope, UserMount,
+    Granted, Identity, ImageName, Options, ProfileName, Request, RequestError, Scope, UserMount,
     parse_workdir,
 };
 use runtime_core::sys::{credentials, process};
@@ -179,6 +179,7 @@ fn request(command: &[OsString], options: Options) -> Result<Request, ExecError>
                 name
             })
             .collect(),
+        granted: Granted::default(),
         program: command.first().cloned(),
         script: None,
         mpi: None,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runtime_core::CONFIG_PATH;
+use runtime_core::cgroup;
 use runtime_core::config::{ConfigError, SiteConfig};
 use runtime_core::containers::{gone, release};
 use runtime_core::kept::{self, Whose};
@@ -13,8 +14,8 @@ use runtime_core::store::{Store, StoreError};
 /// Take away mounts and copies that this node keeps and no step uses
 ///
 /// Mounts that the node keeps for running jobs go too: their next step mounts
-/// anew. Copies of images in the store stay, unless --store is given. No step is
-/// disturbed: what it runs from goes with its end.
+/// anew. So do control groups that nobody is in. Copies of images in the store stay,
+/// unless --store is given. No step is disturbed: what it runs from goes with its end.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
     /// Also remove the copies of images, but for those that the kernel has mounted
@@ -34,6 +35,8 @@ pub(crate) enum GcError {
     Config(#[from] ConfigError),
     #[error("{at}: {error}; look who holds it: grep oarlock /proc/*/mountinfo", at = runtime_directory::PATH)]
     Kept { error: std::io::Error },
+    #[error("control groups of ended steps: {error}; is /sys/fs/cgroup there?")]
+    Groups { error: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("containers {}: {error}; try again when the step that holds one has ended", path.display())]
@@ -64,6 +67,7 @@ pub(crate) fn run(args: &GcArgs) -> Result<(), GcError> {
             error,
         })?;
     }
+    cgroup::release::release(Whose::All).map_err(|error| GcError::Groups { error })?;
     let path = &config.writable.path;
     release::again()
         .and_then(|()| gone::delete_behind(path, || Ok(())))

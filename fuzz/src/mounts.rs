@@ -157,6 +157,7 @@ fn request(mounts: Vec<UserMount>) -> Request {
         scope: Scope::default(),
         execute_entrypoint: false,
         ranks: 1,
+        granted: runtime_core::request::Granted::default(),
         job: 0,
         node: String::new(),
         label: String::new(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::HostPath;
 
+mod cgroup;
 mod devices;
 mod images;
 mod namespaces;
@@ -19,6 +20,7 @@ mod store;
 mod writable;
 
 pub use crate::profile::Profiles;
+pub use cgroup::{Cgroup, Enforce};
 pub use devices::{Devices, Hooks, Rdma};
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
 pub use namespaces::{Namespaces, NotAllowed, Separable};
@@ -90,6 +92,8 @@ pub struct SiteConfig {
     pub writable: Writable,
     /// What every container shows of the node's hardware.
     pub devices: Devices,
+    /// What holds a step to its allocation where Slurm does not.
+    pub cgroup: Cgroup,
     /// What a step may have for itself.
     pub namespaces: Namespaces,
     /// Where the site's profiles are.

@@ -154,6 +154,7 @@ fn entering(kind: Kind) -> &'static str {
         Kind::Net => "entering the container's network namespace",
         Kind::Ipc => "entering the container's IPC namespace",
         Kind::Uts => "entering the container's UTS namespace",
+        Kind::Cgroup => "entering the container's control group namespace",
         Kind::Pid => "entering the container's process id namespace",
         Kind::Mount => "entering the container's mount namespace",
         Kind::User => "entering the container's user namespace",

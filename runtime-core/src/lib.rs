@@ -16,6 +16,7 @@
 pub mod allocation;
 #[cfg(feature = "construct")]
 pub mod apply;
+pub mod cgroup;
 #[cfg(feature = "construct")]
 pub mod config;
 pub mod containers;

@@ -28,10 +28,14 @@ pub struct Way {
     /// Where there is a namespace of process ids: its first process lives as long as
     /// one copy of this descriptor does.
     pub life: Option<OwnedFd>,
+    /// `cgroup.procs` of the step's own control groups, opened for writing by root.
+    pub groups: Vec<OwnedFd>,
 }
 
 /// The byte of [`Way::life`].
 const LIFE: u8 = b'L';
+/// That of a control group.
+const GROUP: u8 = b'g';
 
 impl Way {
     /// Namespaces in any order.
@@ -42,7 +46,22 @@ impl Way {
             namespaces,
             ids,
             life,
+            groups: Vec::new(),
         }
+    }
+
+    /// Puts the process into the step's control groups, and lets go of them: whoever
+    /// holds such a descriptor can move any process there. The first thing that a rank
+    /// does, while nothing of the user's runs in it.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn join_groups(&mut self) -> io::Result<()> {
+        for processes in self.groups.drain(..) {
+            // The one who writes.
+            rustix::io::write(&processes, b"0")?;
+        }
+        Ok(())
     }
 
     /// In the order of joining.
@@ -57,12 +76,13 @@ impl Way {
         self.namespaces.iter().find(|own| own.kind == kind)
     }
 
-    /// Other descriptors of the same.
+    /// Other descriptors of the same, but for the control groups.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
+            groups: Vec::new(),
             namespaces: self
                 .namespaces
                 .iter()
@@ -84,6 +104,7 @@ impl Way {
         std::iter::once(ids)
             .chain(self.namespaces.iter().map(|own| own.kind.letter()))
             .chain(self.life.iter().map(|_| LIFE))
+            .chain(self.groups.iter().map(|_| GROUP))
             .collect()
     }
 
@@ -93,6 +114,7 @@ impl Way {
             .iter()
             .map(|own| own.fd.as_fd())
             .chain(self.life.iter().map(AsFd::as_fd))
+            .chain(self.groups.iter().map(AsFd::as_fd))
     }
 
     /// Puts the two together again; `None` where they do not fit, or none is of
@@ -109,15 +131,18 @@ impl Way {
         let mut fds = fds.into_iter();
         let mut namespaces = Vec::new();
         let mut life = None;
+        let mut groups = Vec::new();
         for letter in letters {
             let fd = fds.next()?;
             match (*letter, Kind::of_letter(*letter)) {
                 (LIFE, _) => life = Some(fd),
+                (GROUP, _) => groups.push(fd),
                 (_, Some(kind)) => namespaces.push(Namespace { kind, fd }),
                 (_, None) => return None,
             }
         }
-        let way = Self::new(namespaces, ids, life);
+        let mut way = Self::new(namespaces, ids, life);
+        way.groups = groups;
         way.of(Kind::Mount)?;
         Some(way)
     }
@@ -135,20 +160,25 @@ mod tests {
     fn a_way_round_trips() {
         let own = |kind| Namespace::own(kind).unwrap();
         let life = own(Kind::Net).fd;
-        let way = Way::new(
+        let mut way = Way::new(
             vec![own(Kind::User), own(Kind::Mount), own(Kind::Pid)],
             Ids::Root,
             Some(life),
         );
+        let group = || std::fs::File::create("/dev/null").unwrap().into();
+        way.groups = vec![group(), group()];
         assert_eq!(kinds(&way), [Kind::Pid, Kind::Mount, Kind::User]);
         let fds: Vec<OwnedFd> = way
             .descriptors()
             .map(|fd| fd.try_clone_to_owned().unwrap())
             .collect();
-        let again = Way::from_parts(&way.letters(), fds).unwrap();
+        let mut again = Way::from_parts(&way.letters(), fds).unwrap();
         assert_eq!(kinds(&again), kinds(&way));
         assert_eq!(again.ids, Ids::Root);
         assert!(again.life.is_some());
+        assert_eq!(again.groups.len(), 2);
+        again.join_groups().unwrap();
+        assert!(again.groups.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use runtime_core::cgroup;
 use runtime_core::containers;
 use runtime_core::kept::{self, Whose};
 use runtime_core::path::HostPath;
@@ -17,6 +18,7 @@ use runtime_core::runtime_directory;
 use crate::client;
 use crate::failure::{self, Failure};
 use crate::ffi::{self, RawSpank, Spank, context};
+use crate::groups;
 use crate::handoff::Handoff;
 use crate::options::{self, KNOWN, Side};
 use crate::plugstack::Plugstack;
@@ -85,6 +87,7 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
         // slurmd starts: what jobs of a former one left goes. Steps that run have
         // mounts of their own.
         release(|| Some(Whose::All));
+        let _ = catch_unwind(|| cgroup::release::release(Whose::All));
         let _ = kept::announce_epilog();
     }
     if !is_client() && !is_step() {
@@ -289,7 +292,7 @@ fn end_task(code: i32) -> ! {
 /// Called by Slurm with its own handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slurm_spank_task_exit(
-    _: RawSpank,
+    spank: RawSpank,
     _: c_int,
     _: *mut *mut c_char,
 ) -> c_int {
@@ -307,20 +310,22 @@ pub unsafe extern "C" fn slurm_spank_task_exit(
                 handoff.save();
             }
             handoff.end();
+            groups::tell_of_memory(Spank::new(spank));
         }
         Ok(())
     })
 }
 
-/// At the end of the step.
+/// At the end of the step, when Slurm has ended its processes.
 ///
 /// # Safety
 /// Called by Slurm with its own handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn slurm_spank_exit(_: RawSpank, _: c_int, _: *mut *mut c_char) -> c_int {
+pub unsafe extern "C" fn slurm_spank_exit(spank: RawSpank, _: c_int, _: *mut *mut c_char) -> c_int {
     keep(|| {
         if let Some(handoff) = HANDOFF.get() {
             handoff.end();
+            groups::end(Spank::new(spank));
         }
         Ok(())
     })
@@ -342,6 +347,11 @@ pub unsafe extern "C" fn slurm_spank_job_epilog(
         let job = spank.job_id().ok()?;
         if let Err(error) = containers::release::job(job) {
             ffi::log_error(&format!("oarlock: the containers of job {job}: {error}"));
+        }
+        if let Err(error) = cgroup::release::release(Whose::Job(job)) {
+            ffi::log_error(&format!(
+                "oarlock: the control groups of job {job}: {error}"
+            ));
         }
         Some(Whose::Job(job))
     })

@@ -16,6 +16,7 @@ mod failure;
 #[allow(unsafe_code, unreachable_pub)]
 mod ffi;
 mod frameworks;
+mod groups;
 mod handoff;
 #[allow(unsafe_code, unreachable_pub)]
 mod hooks;

@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use runtime_core::cgroup::own::Step;
 use runtime_core::entry::Entry;
 use runtime_core::environment::Change;
 use runtime_core::guard;
 use runtime_core::path::HostPath;
-use runtime_core::request::{Identity, Options, Request};
+use runtime_core::request::{Granted, Identity, Options, Request};
 use runtime_core::sys::stand_in::PassOn;
 
 use crate::failure::Failure;
@@ -139,6 +140,7 @@ pub(crate) fn request(
         scope: plugstack.scope,
         execute_entrypoint: plugstack.execute_entrypoint,
         ranks: ask("number of tasks", spank.local_tasks())?,
+        granted: granted(spank),
         job,
         node: socket
             .and_then(|socket| node_name(socket, job, step))
@@ -146,6 +148,26 @@ pub(crate) fn request(
         label: label(job, step),
         entry: Entry::Hook,
     })
+}
+
+/// What Slurm counts as the step's. What it does not tell, nobody is held to.
+fn granted(spank: Spank) -> Granted {
+    let (cores, job_cores) = spank.cores();
+    let (memory, job_memory) = spank.memory();
+    Granted {
+        cores,
+        job_cores,
+        memory,
+        job_memory,
+    }
+}
+
+/// The name of the step's control groups, where it has some of ours.
+pub(crate) fn own_group(spank: Spank) -> Option<Step> {
+    let (job, step) = (spank.job_id().ok()?, spank.step_id().ok()?);
+    let socket = own_socket(job, step);
+    let node = socket.and_then(|socket| node_name(&socket, job, step));
+    Some(Step::new(&node.unwrap_or_default(), job, &label(job, step)))
 }
 
 /// Which of slurmstepd's signals a process that stands in for its rank passes on. A

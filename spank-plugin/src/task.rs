@@ -170,12 +170,14 @@ fn enter_as_asked(spank: Spank) -> Result<Entered, Refusal> {
         Some(Answer::Container {
             times,
             workdir,
-            way,
+            mut way,
             changes,
             ticket,
             shown,
             ..
         }) => {
+            way.join_groups()
+                .map_err(|e| Failure::new("joining the step's control groups", e))?;
             let mut changes = enter::changes(changes.as_fd())?;
             let of_rank = frameworks::rank_variables(&changes, &environment);
             let of_rank = of_rank

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use runtime_core::cgroup::release;
 use runtime_core::containers::gone;
 use runtime_core::runtime_directory;
 use runtime_core::store::contents;
@@ -37,6 +38,15 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
     to_be_deleted(node, findings);
 }
 
+/// The jobs that have control groups of ours.
+fn groups(node: &Node) -> BTreeSet<u32> {
+    if node.host.is_this() {
+        release::jobs().into_iter().collect()
+    } else {
+        BTreeSet::new()
+    }
+}
+
 /// The jobs that something is kept for, below a directory of /run/oarlock.
 fn kept(node: &Node, directory: &str) -> BTreeSet<u32> {
     let path = runtime_directory::path(directory);
@@ -46,19 +56,23 @@ fn kept(node: &Node, directory: &str) -> BTreeSet<u32> {
 }
 
 fn jobs(node: &Node, findings: &mut Findings) {
-    let (mounts, containers) = (kept(node, "kept"), kept(node, "jobs"));
-    if mounts.is_empty() && containers.is_empty() {
+    let everything = || -> BTreeSet<u32> {
+        let (mounts, containers) = (kept(node, "kept"), kept(node, "jobs"));
+        mounts
+            .into_iter()
+            .chain(containers)
+            .chain(groups(node))
+            .collect()
+    };
+    let all = everything();
+    if all.is_empty() {
         findings.ok("jobs", "nothing is kept for any");
         return;
     }
-    let all: BTreeSet<u32> = mounts.union(&containers).copied().collect();
     match running(node) {
         Some(running) => {
             // A job that ended while Slurm was asked has taken its own away meanwhile.
-            let now: BTreeSet<u32> = kept(node, "kept")
-                .union(&kept(node, "jobs"))
-                .copied()
-                .collect();
+            let now = everything();
             let still = all.intersection(&now).copied().collect();
             of_ended(&still, &running, findings);
         }
@@ -78,11 +92,11 @@ fn of_ended(all: &BTreeSet<u32>, running: &BTreeSet<u32>, findings: &mut Finding
     if ended.is_empty() {
         findings.ok(
             "jobs",
-            format!("mounts or containers are kept for {} that run", all.len()),
+            format!("something is kept for {} that run", all.len()),
         );
     } else {
         let found = format!(
-            "mounts or containers are kept for jobs that have ended: {}",
+            "mounts, containers or control groups are there of jobs that have ended: {}",
             list(&ended)
         );
         findings.warning("jobs", found, CLEAN);

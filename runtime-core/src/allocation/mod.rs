@@ -21,6 +21,8 @@ use crate::slurm::{gres, place};
 pub struct Allocation {
     /// CPUs of the node.
     pub cpus: Option<Figure<u64>>,
+    /// Cores of the node, as Slurm counts them.
+    pub cores: Option<Figure<String>>,
     /// Memory on the node, in MiB.
     pub memory: Option<Figure<u64>>,
     /// Nodes of the step.
@@ -57,7 +59,15 @@ impl Allocation {
         };
         let mut problems = Vec::new();
         let cpus = number(&["SLURM_CPUS_ON_NODE"]);
-        let memory = number(&["SLURM_MEM_PER_NODE"]).or_else(|| {
+        let granted = &request.granted;
+        let of_slurm = |value: u64| {
+            (value > 0).then(|| Figure {
+                value,
+                from: "Slurm".to_owned(),
+            })
+        };
+        let memory = of_slurm(granted.memory).or_else(|| number(&["SLURM_MEM_PER_NODE"]));
+        let memory = memory.or_else(|| {
             let each: Figure<u64> = number(&["SLURM_MEM_PER_CPU"])?;
             let cpus = cpus.as_ref()?.value;
             Some(Figure {
@@ -65,7 +75,12 @@ impl Allocation {
                 from: format!("{} and SLURM_CPUS_ON_NODE", each.from),
             })
         });
+        let cores = (!granted.cores.is_empty()).then(|| Figure {
+            value: granted.cores.clone(),
+            from: "Slurm".to_owned(),
+        });
         Self {
+            cores,
             memory,
             nodes: number(&["SLURM_STEP_NUM_NODES", "SLURM_NNODES"]),
             ranks: request.ranks,
@@ -87,6 +102,9 @@ impl Allocation {
         say("nodes", &self.nodes, "");
         say("CPUs", &self.cpus, "");
         say("memory", &self.memory, " MiB");
+        if let Some(Figure { value, from }) = &self.cores {
+            out.push(format!("granted: cores {value} ({from})"));
+        }
         out.push(format!(
             "granted: ranks on this node {} (Slurm)",
             self.ranks

@@ -207,7 +207,18 @@ pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), A
 }
 
 pub(super) fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), ApplyError> {
-    let point = match points::resolve_to(root.as_fd(), &bind.mount.target, last_link(bind)) {
+    let resolve = || points::resolve_to(root.as_fd(), &bind.mount.target, last_link(bind));
+    let uncovered = |point: OwnedFd| {
+        if !bind.mount.replaces() {
+            return Ok(point);
+        }
+        // Fails where nothing is mounted, and where it cannot be taken away: then it is
+        // covered.
+        let place = crate::sys::mount::descriptor_path(point.as_fd());
+        let _ = rustix::mount::unmount(place.as_str(), rustix::mount::UnmountFlags::DETACH);
+        resolve()
+    };
+    let point = match resolve().and_then(uncovered) {
         Ok(point) => point,
         Err(error) => return refuse_target(bind, error),
     };

@@ -18,8 +18,9 @@ use crate::sys;
 use crate::sys::mount::Attributes;
 use crate::sys::namespaces::{Kind, Namespace};
 
-/// Leaves the host's network, IPC and UTS namespaces for new ones, as asked, for
-/// good: this process builds one container and ends.
+/// Leaves the host's network, IPC, UTS and control group namespaces for new ones, as
+/// asked, for good: this process builds one container and ends. The groups that it is in
+/// become the roots of a control group namespace.
 ///
 /// # Errors
 /// [`ApplyError::Step`].
@@ -42,6 +43,12 @@ pub(super) fn leave(unshare: Unshare) -> Result<Vec<Namespace>, ApplyError> {
             Kind::Uts,
             CloneFlags::CLONE_NEWUTS,
             "making a UTS namespace",
+        ),
+        (
+            unshare.cgroup,
+            Kind::Cgroup,
+            CloneFlags::CLONE_NEWCGROUP,
+            "making a control group namespace",
         ),
     ];
     let mut made = Vec::new();

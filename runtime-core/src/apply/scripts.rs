@@ -12,11 +12,11 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::survey::{self, become_user, with_profile};
 use super::{ApplyError, FileAccess, step};
+use crate::cgroup::Groups;
 use crate::environment::{self, Change};
 use crate::limits;
 use crate::request::Request;
 use crate::sys;
-use crate::sys::cgroup::Groups;
 use crate::sys::namespaces::{Kind, Namespace};
 use crate::way::Way;
 

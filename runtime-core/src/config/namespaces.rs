@@ -26,10 +26,12 @@ pub enum Separable {
     Uts,
     /// Process ids.
     Pid,
+    /// The tree of control groups that is seen.
+    Cgroup,
 }
 
 impl Separable {
-    const ALL: [Self; 4] = [Self::Net, Self::Ipc, Self::Uts, Self::Pid];
+    const ALL: [Self; 5] = [Self::Net, Self::Ipc, Self::Uts, Self::Pid, Self::Cgroup];
 
     /// As it is typed.
     #[must_use]
@@ -39,6 +41,7 @@ impl Separable {
             Self::Ipc => "ipc",
             Self::Uts => "uts",
             Self::Pid => "pid",
+            Self::Cgroup => "cgroup",
         }
     }
 
@@ -48,6 +51,7 @@ impl Separable {
             Self::Ipc => asked.ipc,
             Self::Uts => asked.uts,
             Self::Pid => asked.pid,
+            Self::Cgroup => asked.cgroup,
         }
     }
 }
@@ -100,6 +104,7 @@ mod tests {
             ipc: true,
             uts: true,
             pid: true,
+            cgroup: true,
         };
         assert_eq!(open.allow(true, all), Ok(()));
         let narrow = Namespaces {

@@ -31,6 +31,7 @@ impl fmt::Display for Plan {
             (self.unshare.ipc, "IPC"),
             (self.unshare.uts, "UTS"),
             (self.unshare.pid, "process id"),
+            (self.unshare.cgroup, "control group"),
         ];
         for (_, name) in unshared.into_iter().filter(|(own, _)| *own) {
             writeln!(f, "own {name} namespace, one for all ranks of the node")?;

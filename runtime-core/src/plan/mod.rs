@@ -31,6 +31,9 @@ pub struct NodeFacts {
     pub devices: Vec<PathBuf>,
     /// What else those devices need of the host.
     pub device_mounts: Vec<mounts::Mount>,
+    /// The control groups that are shown in place of the node's: where each is, and
+    /// where its hierarchy is mounted.
+    pub groups: Vec<(HostPath, HostPath)>,
 }
 
 /// Everything that makes one container, in the order in which it is done.

@@ -77,6 +77,13 @@ impl Mount {
         }
     }
 
+    /// Whether it takes the place of what a tree above has mounted there. Programs find
+    /// control groups in the list of mounts, where one that is covered is listed, too.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.attributes.read_only && self.target.as_path().starts_with(GROUPS)
+    }
+
     /// Where on the host it comes from.
     #[must_use]
     pub fn host(&self) -> Option<&HostPath> {
@@ -100,6 +107,9 @@ const TOP: &[&str] = &["/", "/home", "/opt", "/root", "/run", "/srv", "/var"];
 
 /// Files of the node that every program expects to be the node's.
 const HOST_FILES: &[&str] = &["/etc/hosts", "/etc/localtime", "/etc/resolv.conf"];
+
+/// Where control groups are.
+const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Where MUNGE's socket is.
 const MUNGE: &str = "/run/munge";
@@ -133,6 +143,14 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     let kernels = ["/proc", "/sys"].iter().skip(usize::from(own_proc));
     for path in kernels.filter_map(|p| known(p)) {
         same(&path, kernel);
+    }
+    // Programs read there how much they may use; nobody but Slurm writes.
+    if let Some(groups) = known(GROUPS) {
+        let read_only = Attributes {
+            read_only: true,
+            ..kernel
+        };
+        same(&groups, read_only);
     }
     if config.mounts.tmp {
         for path in ["/tmp", "/var/tmp"].iter().filter_map(|p| known(p)) {
@@ -188,6 +206,17 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     let mut list = without_the_visible(&list);
     list.extend(facts.device_mounts.iter().cloned());
+    list.extend(facts.groups.iter().map(|(group, place)| Mount {
+        source: Source::Host(group.clone()),
+        target: place.same_inside(),
+        attributes: Attributes {
+            read_only: true,
+            ..kernel
+        },
+        propagation: None,
+        create: Create::Auto,
+        need: Need::Asked,
+    }));
     for wanted in &request.options.mounts {
         take(&mut list, wanted, facts);
     }

@@ -9,9 +9,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use crate::cgroup::Groups;
 use crate::request::Identity;
 use crate::sys;
-use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
 
 /// First byte of an answer: what was asked for follows.

@@ -15,10 +15,10 @@ use super::profile;
 use super::view::{in_task_view, is_own_namespace};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
+use crate::cgroup::Groups;
 use crate::config::SiteConfig;
 use crate::path::HostPath;
 use crate::request::{ImageName, Request};
-use crate::sys::cgroup::Groups;
 
 /// What was asked for, and what rules here.
 pub(super) struct Asked<'a> {

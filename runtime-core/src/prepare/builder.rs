@@ -11,7 +11,8 @@ use crate::apply::image::ImageMount;
 use crate::apply::rootfs::{self, Assembly, Container};
 use crate::apply::survey;
 use crate::apply::writable::Upper;
-use crate::apply::{ApplyError, FileAccess};
+use crate::apply::{ApplyError, FileAccess, step};
+use crate::cgroup::Groups;
 use crate::config::SiteConfig;
 use crate::image::layout::FilesystemKind;
 use crate::plan::{self, NodeFacts};
@@ -82,6 +83,8 @@ pub struct Work<'a> {
     pub identity: Option<Inside>,
     /// Whether the image's files are shown as the user's.
     pub owned: bool,
+    /// The groups that are all the container sees, where it does not see the node's.
+    pub groups: Option<Groups>,
 }
 
 /// Builds the container in a process of its own, unless `asker` hangs up.
@@ -189,6 +192,11 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
             fd: namespace,
         };
         return rootfs::join(namespace, &work.known, work.request, work.config, &access);
+    }
+    if let Some(groups) = &work.groups {
+        groups
+            .join(std::process::id())
+            .map_err(step("joining the step's control groups"))?;
     }
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
     let plan = plan::plan(work.request, work.config, &work.facts);

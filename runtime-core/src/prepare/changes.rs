@@ -12,9 +12,9 @@ use crate::apply::identity::Inside;
 use crate::apply::image::Owner;
 use crate::apply::seen::Seen;
 use crate::apply::writable::{Changes, Upper};
+use crate::cgroup::Groups;
 use crate::config::Place;
 use crate::request::Unshare;
-use crate::sys::cgroup::Groups;
 use crate::sys::{self, ipc, mount};
 use crate::way::Ids;
 

@@ -84,11 +84,18 @@ fn options(request: &Request, out: &mut Vec<String>) {
         options.entrypoint == Some(true),
         "its entry point runs first, once on this node",
     );
-    let Unshare { net, ipc, uts, pid } = options.unshare;
+    let Unshare {
+        net,
+        ipc,
+        uts,
+        pid,
+        cgroup,
+    } = options.unshare;
     say(net, "network: the step's own");
     say(ipc, "System V IPC and message queues: the step's own");
     say(uts, "host name: the step's own");
     say(pid, "process ids: the step's own");
+    say(cgroup, "control groups: the step's own alone are seen");
     if let Some(name) = &options.name {
         out.push(format!("kept as container {}", name.name));
     }

@@ -8,6 +8,7 @@ use super::named::NamedError;
 use super::save::SaveError;
 use crate::apply::ApplyError;
 use crate::apply::identity::IdentityError;
+use crate::cgroup::hold::HoldError;
 use crate::config::{ConfigError, NotAllowed};
 use crate::path::HostPath;
 use crate::request::{DeviceName, ImageName, ProfileName, RequestError};
@@ -68,6 +69,8 @@ pub(super) enum Failure {
     Device { name: DeviceName, why: String },
     #[error("devices of the step: {0}")]
     Cdi(#[from] CdiError),
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     #[error("image {image}: images.require_signature asks for a checked copy: {why}")]
     NoCopy { image: ImageName, why: String },
     #[error(transparent)]

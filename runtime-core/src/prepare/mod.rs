@@ -36,6 +36,8 @@ mod explain;
 #[cfg(feature = "construct")]
 mod failure;
 #[cfg(feature = "construct")]
+mod groups;
+#[cfg(feature = "construct")]
 mod half;
 #[cfg(feature = "construct")]
 mod named;

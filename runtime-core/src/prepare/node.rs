@@ -13,12 +13,14 @@ use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, Chosen, Wish};
 use super::explain;
 use super::failure::{Failure, step};
+use super::groups;
 use super::half::{self, Opened};
 use super::named::{Held, Named};
 use super::protocol::{self, Start};
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
 use super::view::{in_task_view, is_own_namespace};
+use crate::allocation::Allocation;
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
 use crate::apply::image::ImageMount;
@@ -27,6 +29,8 @@ use crate::apply::scripts::{self, From};
 use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
+use crate::cgroup::Groups;
+use crate::cgroup::hold::StepGroups;
 use crate::config::SiteConfig;
 use crate::containers::gone;
 use crate::containers::store::State;
@@ -38,7 +42,6 @@ use crate::kept::{self, Whose};
 use crate::path::HostPath;
 use crate::plan::{self, NodeFacts, mounts};
 use crate::request::Request;
-use crate::sys::cgroup::Groups;
 use crate::sys::ipc;
 use crate::visible::Shown;
 
@@ -110,6 +113,12 @@ pub(super) struct Built {
     pub(super) lasting: bool,
     /// What variables tell of its devices.
     pub(super) shown: Shown,
+    /// What Slurm granted.
+    pub(super) allocation: Allocation,
+    /// The devices that are the step's.
+    pub(super) devices: Vec<PathBuf>,
+    /// Its control groups, where it was built with them.
+    pub(super) groups: Option<StepGroups>,
 }
 
 impl Node<'_> {
@@ -159,9 +168,11 @@ impl Node<'_> {
             mpi: start.mpi.clone(),
             devices: devices.nodes,
             device_mounts: devices.mounts,
+            groups: Vec::new(),
         };
         let plan = plan::plan(self.request, self.config, &facts);
         let mut lines = devices.allocation.lines();
+        lines.extend(self.held_lines(task, &devices.allocation, &facts.devices));
         lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
         Ok(lines)
     }
@@ -430,6 +441,7 @@ impl Node<'_> {
             Some(_) => self.devices_of_joined(),
             None => self.devices()?,
         };
+        let (made, apart) = self.groups_apart(&join, task, &devices)?.unzip();
         let work = Work {
             image: ready.mount,
             request: self.request,
@@ -438,9 +450,15 @@ impl Node<'_> {
                 home: ready.home,
                 cwd: start.cwd.clone(),
                 mpi: start.mpi.clone(),
-                devices: devices.nodes,
+                devices: if join.is_some() {
+                    Vec::new()
+                } else {
+                    devices.nodes.clone()
+                },
                 device_mounts: devices.mounts,
+                groups: apart.as_ref().map(groups::shown).unwrap_or_default(),
             },
+            groups: apart,
             calls: self.calls,
             known: ready.known,
             survey: ready.survey,
@@ -462,6 +480,9 @@ impl Node<'_> {
             opened: ready.opened,
             lasting,
             shown: devices.shown,
+            allocation: devices.allocation,
+            devices: devices.nodes,
+            groups: made,
         })
     }
 }

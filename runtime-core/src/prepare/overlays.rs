@@ -19,13 +19,13 @@ use crate::apply::FileAccess;
 use crate::apply::image::ImageMount;
 use crate::apply::seen::Seen;
 use crate::apply::writable::{UPPER, WORK};
+use crate::cgroup::Groups;
 use crate::image::layout::Role;
 use crate::image::policy;
 use crate::image::source::{Layout, Source};
 use crate::image::trust::{self, Method};
 use crate::path::HostPath;
 use crate::request::ImageName;
-use crate::sys::cgroup::Groups;
 
 /// What is laid over an image.
 #[derive(Debug, Default)]

@@ -21,12 +21,12 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use super::as_user::{AsUser, Unanswered};
 use crate::apply::rootfs::{self, SCRATCH};
+use crate::cgroup::Groups;
 use crate::image::sif::{self, Arch, Content, Kind, Layout, NewObject};
 use crate::limits;
 use crate::path::HostPath;
 use crate::request::{Request, SavePath};
 use crate::sys;
-use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
 use crate::sys::mount::Attributes;
 

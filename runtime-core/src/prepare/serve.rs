@@ -17,11 +17,11 @@ use super::node::{Built, Made};
 use super::protocol::{self, Start, Times, ToPrepare};
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
+use crate::cgroup::Groups;
 use crate::config::SiteConfig;
 use crate::entry::{self, Entry};
 use crate::path::HostPath;
 use crate::request::{ImageName, Request};
-use crate::sys::cgroup::Groups;
 use crate::sys::namespaces::Kind;
 use crate::sys::{self, ipc};
 use crate::way::Ids;
@@ -120,7 +120,14 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     if let Some(named) = named {
         node.held = Some(named.hold(&request).map_err(Failure::from)?);
     }
-    let mut first = Some(node.make(early, &namespace, &expected, &first_task));
+    // Slurm has not put the task into all of its groups yet.
+    let (mut first, early) = match node.request.options.unshare.cgroup {
+        true => (None, early),
+        false => (
+            Some(node.make(early, &namespace, &expected, &first_task)),
+            None,
+        ),
+    };
     let mut build = begun.elapsed();
 
     let (start, task) = wait_for_start(socket.as_fd())?;
@@ -139,15 +146,23 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
         made => {
             // Two must not write to one layer.
             drop(made);
-            node.make(None, &namespace, &start, &task)?
+            node.make(early, &namespace, &start, &task)?
         }
     };
-    let built = match made {
+    let mut built = match made {
         Made::Built(built) => *built,
         Made::Waits(waiting) => node.stage_and_build(*waiting, &namespace, &start, &task)?,
     };
     build = build.max(begun.elapsed());
     let target = node.save_target(&namespace, &start, &task)?;
+    let groups = match built.groups.take() {
+        Some(groups) => groups,
+        None => node.make_groups(&task, &built.allocation, &built.devices)?,
+    };
+    let task = groups.with(&task);
+    built.container.way.groups = groups
+        .processes()
+        .map_err(step("copying the control groups' descriptors"))?;
     node.join_task(&built, &task)?;
     let times = Times {
         image: micros(image),

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::checker;
 use super::choose::Wish;
+use crate::cgroup::Groups;
 use crate::config::SiteConfig;
 use crate::image::keyring;
 use crate::request::ImageName;
 use crate::store::{Copied, Digest, Key, Record, Store, StoreError};
 use crate::sys;
-use crate::sys::cgroup::Groups;
 use crate::sys::ipc::{self, Waited};
 
 /// How often a waiting user hears how far the copy is.

@@ -66,7 +66,7 @@ pub enum RequestError {
     #[error("--container-save={0}: give the name of a file, as in --container-save=./new.sif")]
     Save(String),
     /// `--container-unshare` knows no such namespace.
-    #[error("--container-unshare: \"{0}\" is none of net, ipc, uts and pid")]
+    #[error("--container-unshare: \"{0}\" is none of net, ipc, uts, pid and cgroup")]
     Unshare(String),
     /// `--container-env` takes names only.
     #[error("--container-env: \"{0}\" is no name of a variable")]
@@ -145,6 +145,19 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// What Slurm's own words for plugins tell of a step and its job on this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The step's cores as Slurm counts them, `0-3,8`; empty where that is not known.
+    pub cores: String,
+    /// The job's.
+    pub job_cores: String,
+    /// The step's memory in MiB; 0 where it is not bounded.
+    pub memory: u64,
+    /// The job's.
+    pub job_memory: u64,
+}
+
 /// What `oarlock-prepare` is asked to do for one node of one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -167,6 +180,8 @@ pub struct Request {
     pub execute_entrypoint: bool,
     /// Ranks on this node: as many answers are given.
     pub ranks: u32,
+    /// What Slurm counts as the step's on this node.
+    pub granted: Granted,
     /// The job's number; 0 where there is no job.
     pub job: u32,
     /// The node, as Slurm calls it; empty where that is not known.

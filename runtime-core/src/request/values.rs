@@ -175,6 +175,8 @@ pub struct Unshare {
     pub uts: bool,
     /// Process ids.
     pub pid: bool,
+    /// The tree of control groups that is seen.
+    pub cgroup: bool,
 }
 
 impl Unshare {
@@ -184,6 +186,7 @@ impl Unshare {
         ipc: false,
         uts: false,
         pid: false,
+        cgroup: false,
     };
 
     /// Parses a list of names.
@@ -198,6 +201,7 @@ impl Unshare {
                 b"ipc" => all.ipc = true,
                 b"uts" => all.uts = true,
                 b"pid" => all.pid = true,
+                b"cgroup" => all.cgroup = true,
                 _ => {
                     return Err(RequestError::Unshare(
                         String::from_utf8_lossy(word).into_owned(),

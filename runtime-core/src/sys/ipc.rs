@@ -17,9 +17,9 @@ use rustix::net::{
 /// The longest message, in bytes. Longer content goes into a memfd.
 pub const MAX_MESSAGE: usize = 16 << 10;
 
-/// The most descriptors in one message: a container with a namespace of each kind, and
-/// its files.
-pub const MAX_FDS: usize = 9;
+/// The most descriptors in one message: a container with a namespace of each kind, its
+/// control groups, and its files.
+pub const MAX_FDS: usize = 16;
 
 /// A message as it arrived.
 #[derive(Debug)]

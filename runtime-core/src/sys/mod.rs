@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 #[cfg(feature = "construct")]
-pub mod cgroup;
+pub mod bpf;
 #[cfg(feature = "construct")]
 pub mod clock;
 pub mod credentials;

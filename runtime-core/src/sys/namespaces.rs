@@ -16,6 +16,8 @@ pub enum Kind {
     Ipc,
     /// The host's name.
     Uts,
+    /// The tree of control groups that is seen.
+    Cgroup,
     /// Process ids.
     Pid,
     /// Mounts.
@@ -26,10 +28,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of joining.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Net,
         Self::Ipc,
         Self::Uts,
+        Self::Cgroup,
         Self::Pid,
         Self::Mount,
         Self::User,
@@ -42,6 +45,7 @@ impl Kind {
             Self::Net => "net",
             Self::Ipc => "ipc",
             Self::Uts => "uts",
+            Self::Cgroup => "cgroup",
             Self::Pid => "pid",
             Self::Mount => "mnt",
             Self::User => "user",
@@ -55,6 +59,7 @@ impl Kind {
             Self::Net => b'n',
             Self::Ipc => b'i',
             Self::Uts => b'u',
+            Self::Cgroup => b'c',
             Self::Pid => b'p',
             Self::Mount => b'm',
             Self::User => b'U',
@@ -72,6 +77,7 @@ impl Kind {
             Self::Net => LinkNameSpaceType::Network,
             Self::Ipc => LinkNameSpaceType::InterProcessCommunication,
             Self::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
+            Self::Cgroup => LinkNameSpaceType::ControlGroup,
             Self::Pid => LinkNameSpaceType::ProcessID,
             Self::Mount => LinkNameSpaceType::Mount,
             Self::User => LinkNameSpaceType::User,

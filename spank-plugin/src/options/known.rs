@@ -257,7 +257,7 @@ pub(crate) static KNOWN: [Known; 24] = [
         Key::Unshare,
         c"container-unshare",
         c"NAMESPACE[,...]",
-        c"[oarlock] give the step its own: net, ipc, uts, pid",
+        c"[oarlock] give the step its own: net, ipc, uts, pid, cgroup",
     ),
     value(
         Key::Overlay,

@@ -9,6 +9,7 @@ mod batch;
 mod broken_images;
 mod broken_nodes;
 mod cdi;
+mod cgroups;
 mod command_line;
 mod confinement;
 mod contain_spank;
@@ -119,6 +120,7 @@ fn main() -> ExitCode {
         contain_spank::cases(),
         devices::cases(),
         cdi::cases(),
+        cgroups::cases(),
         job_container::cases(),
         users::cases(),
         mpi::cases(),

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use super::*;
-use crate::request::{Identity, ImageName, Options, Scope};
+use crate::request::{Granted, Identity, ImageName, Options, Scope};
 
 fn request(mounts: &str) -> Request {
     Request {
@@ -28,6 +28,7 @@ fn request(mounts: &str) -> Request {
         scope: Scope::Global,
         execute_entrypoint: false,
         ranks: 1,
+        granted: Granted::default(),
         job: 0,
         node: String::new(),
         label: String::new(),

@@ -58,12 +58,20 @@ impl Node<'_> {
     }
 
     /// A container that is joined shows what it shows: the devices of the step that
-    /// made it.
+    /// made it. What this step may open is what it was granted itself.
     pub(super) fn devices_of_joined(&self) -> Devices {
         if has_devices(self.request) {
             self.tell(JOINED);
         }
-        Devices::default()
+        let own = self.devices().unwrap_or_else(|error| {
+            tracing::warn!(JOB_STEP = %self.request.label, "{error}");
+            Devices::default()
+        });
+        Devices {
+            nodes: own.nodes,
+            allocation: own.allocation,
+            ..Devices::default()
+        }
     }
 
     fn look_at(

@@ -1,0 +1,188 @@
+//! Real groups of this machine's kernel, of both versions as far as it has them. Where
+//! this process may make none, a test says so and ends.
+
+use std::fs;
+use std::process::{Child, Command};
+
+use super::*;
+use crate::cgroup::plan;
+use crate::kept::Whose;
+
+/// A step that nobody else has, and its job.
+fn step(name: &str) -> (Step, u32) {
+    let job = 4_000_000_000 + std::process::id();
+    (Step::new("", job, &format!("{job}.{name}")), job)
+}
+
+/// Whose each controller is here, in hierarchies of this version or in all.
+fn own(version: Option<Version>) -> [(Controller, Holder); 4] {
+    let all: Vec<Hierarchy> = Hierarchy::mounted()
+        .unwrap()
+        .into_iter()
+        .filter(|own| version.is_none_or(|version| own.version == version))
+        .collect();
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    plan::holders(&all, &groups, &in_version_2(&all))
+}
+
+/// Whether groups can be made in hierarchies of this version.
+fn can_make(version: Version) -> bool {
+    let is_usable = |own: &&Hierarchy| {
+        own.version == version && (version == Version::V2 || own.controls("pids"))
+    };
+    let mounted = Hierarchy::mounted().unwrap();
+    let found = mounted.iter().find(is_usable);
+    let made = found.is_some_and(|own| {
+        let place = own
+            .place
+            .join(format!("oarlock-try-{}", std::process::id()));
+        fs::create_dir(&place)
+            .and_then(|()| fs::remove_dir(&place))
+            .is_ok()
+    });
+    if !made {
+        eprintln!("no group of {version:?} can be made here: nothing is tested");
+    }
+    made
+}
+
+/// Pids alone, where there is such a controller, and devices.
+fn wide() -> Limits {
+    Limits {
+        pids: Some(16),
+        devices: Some(super::devices::BASIC.to_vec()),
+        ..Limits::default()
+    }
+}
+
+/// Whether a child that has joined finds this to be so.
+fn holds_in(held: &StepGroups, work: impl FnOnce() -> bool) -> bool {
+    let groups = held.processes().unwrap();
+    let child = sys::process::fork(|| {
+        let joined = groups
+            .iter()
+            .all(|group| rustix::io::write(group, b"0").is_ok());
+        u8::from(!(joined && work()))
+    });
+    child.unwrap().wait().unwrap() == 0
+}
+
+fn opens(path: &str) -> bool {
+    rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok()
+}
+
+fn sleeper() -> Child {
+    Command::new("sleep").arg("60").spawn().unwrap()
+}
+
+#[test]
+fn groups_of_version_1_hold() {
+    if !can_make(Version::V1) {
+        return;
+    }
+    let (step, _) = step("v1");
+    let cpus = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap_or_default();
+    let first = cpus.split([',', '-', '\n']).next().unwrap_or_default();
+    let limits = Limits {
+        cpus: (!first.is_empty()).then(|| first.to_owned()),
+        memory: Some(64 << 20),
+        pids: Some(1),
+        devices: Some(vec![Rule::character(1, Some(3))]),
+    };
+    let holders = own(Some(Version::V1));
+    let held = hold(&step, &holders, &limits, &limits).unwrap();
+    assert!(!held.groups.is_empty());
+    let pinned = format!("Cpus_allowed_list:\t{first}\n");
+    assert!(holds_in(&held, || {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let in_all = read("/proc/self/cgroup").matches("/step_v1").count() == held.groups.len();
+        let is_pinned = first.is_empty() || read("/proc/self/status").contains(&pinned);
+        // The one process that may be there is this.
+        let is_alone = sys::process::fork(|| 0).is_err();
+        in_all && is_pinned && is_alone && opens("/dev/null") && !opens("/dev/zero")
+    }));
+    for (controller, holder) in &holders {
+        if let (Controller::Memory, Holder::Own(place, _)) = (controller, holder) {
+            let limit = step.group(place).join("memory.limit_in_bytes");
+            assert_eq!(fs::read_to_string(limit).unwrap().trim(), "67108864");
+        }
+    }
+    release::step(&step).unwrap();
+    for group in &held.groups {
+        assert!(!group.directory.exists(), "{}", group.directory.display());
+    }
+}
+
+#[test]
+fn a_program_of_version_2_holds() {
+    if !can_make(Version::V2) {
+        return;
+    }
+    let (step, _) = step("v2");
+    let limits = Limits {
+        devices: Some(vec![Rule::character(1, Some(3))]),
+        ..Limits::default()
+    };
+    let held = hold(&step, &own(Some(Version::V2)), &limits, &limits).unwrap();
+    assert_eq!(held.groups.len(), 1);
+    assert!(holds_in(&held, || opens("/dev/null") && !opens("/dev/zero")));
+    release::step(&step).unwrap();
+}
+
+#[test]
+fn what_is_left_is_ended() {
+    if !can_make(Version::V1) && !can_make(Version::V2) {
+        return;
+    }
+    let (step, job) = step("left");
+    let held = hold(&step, &own(None), &wide(), &wide()).unwrap();
+    let mut left = sleeper();
+    for group in &held.groups {
+        let procs = group.directory.join("cgroup.procs");
+        write_existing(&procs, &left.id().to_string()).unwrap();
+    }
+    assert!(release::jobs().contains(&job));
+    // Whoever only sweeps leaves what somebody is in.
+    release::release(Whose::All).unwrap();
+    assert!(held.groups.iter().all(|group| group.directory.exists()));
+    release::step(&step).unwrap();
+    assert!(!left.wait().unwrap().success());
+    assert!(held.groups.iter().all(|group| !group.directory.exists()));
+}
+
+#[test]
+fn steps_that_come_and_go_do_not_meet() {
+    if !can_make(Version::V1) && !can_make(Version::V2) {
+        return;
+    }
+    let holders = own(None);
+    std::thread::scope(|scope| {
+        for name in ["one", "two", "three", "four"] {
+            let holders = &holders;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let (step, _) = step(name);
+                    let held = hold(&step, holders, &wide(), &wide()).unwrap();
+                    assert!(held.groups.iter().all(|group| group.directory.exists()));
+                    release::step(&step).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn helpers_go_where_the_ranks_go() {
+    if !can_make(Version::V1) && !can_make(Version::V2) {
+        return;
+    }
+    let (step, _) = step("helpers");
+    let mut child = sleeper();
+    let task = Groups::of_child(child.id(), std::process::id()).unwrap();
+    let held = hold(&step, &own(None), &wide(), &wide()).unwrap();
+    held.with(&task).join(child.id()).unwrap();
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    assert_eq!(groups.matches("/step_helpers").count(), held.groups.len());
+    release::step(&step).unwrap();
+    child.wait().unwrap();
+}

@@ -1,0 +1,193 @@
+//! Holding a step to its allocation where Slurm does not: which limits it has, and its
+//! control groups.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use super::devices::Devices;
+use super::failure::Failure;
+use super::node::Node;
+use crate::allocation::Allocation;
+use crate::cgroup::Groups;
+use crate::cgroup::cpus::{Shape, Topology, Unknown};
+use crate::cgroup::devices::{BASIC, Rule};
+use crate::cgroup::hold::{self, StepGroups};
+use crate::cgroup::own::Step;
+use crate::cgroup::plan::{self, Controller, Holder, Limits};
+use crate::config::Enforce;
+use crate::host::Host;
+use crate::path::HostPath;
+use crate::slurm::conf::Conf;
+use crate::slurm::place;
+
+/// What a step would be held to, and by whom.
+struct Decided {
+    holders: [(Controller, Holder); 4],
+    of_job: Limits,
+    of_step: Limits,
+    /// Why something is not held to, for people.
+    notes: Vec<String>,
+}
+
+impl Node<'_> {
+    /// Makes the groups for what Slurm does not hold the task's step to. They end with
+    /// the step: slurmstepd sees to it.
+    ///
+    /// # Errors
+    /// [`Failure::Hold`].
+    pub(super) fn make_groups(
+        &self,
+        task: &Groups,
+        allocation: &Allocation,
+        devices: &[PathBuf],
+    ) -> Result<StepGroups, Failure> {
+        if self.config.cgroup.enforce == Enforce::Never {
+            return Ok(StepGroups::default());
+        }
+        let decided = self.decide(task, allocation, devices);
+        for note in &decided.notes {
+            tracing::info!(JOB_STEP = %self.request.label, "{note}");
+        }
+        let made = hold::hold(
+            &self.step(),
+            &decided.holders,
+            &decided.of_job,
+            &decided.of_step,
+        )?;
+        Ok(made)
+    }
+
+    /// For a container that sees its own control groups alone: the step's, which must be
+    /// there when it is built.
+    ///
+    /// # Errors
+    /// [`Failure::Hold`].
+    pub(super) fn groups_apart(
+        &self,
+        join: &Option<OwnedFd>,
+        task: &Groups,
+        devices: &Devices,
+    ) -> Result<Option<(StepGroups, Groups)>, Failure> {
+        if !self.request.options.unshare.cgroup || join.is_some() {
+            return Ok(None);
+        }
+        let made = self.make_groups(task, &devices.allocation, &devices.nodes)?;
+        let groups = made.with(task).of_step();
+        Ok(Some((made, groups)))
+    }
+
+    /// What a step is held to, in lines for people.
+    pub(super) fn held_lines(
+        &self,
+        task: &Groups,
+        allocation: &Allocation,
+        devices: &[PathBuf],
+    ) -> Vec<String> {
+        if self.config.cgroup.enforce == Enforce::Never {
+            return vec![
+                "held: to what Slurm holds it to (cgroup.enforce in oarlock.toml is never)"
+                    .to_owned(),
+            ];
+        }
+        let decided = self.decide(task, allocation, devices);
+        let mut lines = plan::lines(&decided.holders, &decided.of_step);
+        lines.extend(decided.notes);
+        lines
+    }
+
+    fn step(&self) -> Step {
+        let request = self.request;
+        Step::new(&request.node, request.job, &request.label)
+    }
+
+    fn decide(&self, task: &Groups, allocation: &Allocation, devices: &[PathBuf]) -> Decided {
+        let hierarchies = task.hierarchies();
+        let in_version_2 = hold::in_version_2(hierarchies);
+        let holders = plan::holders(hierarchies, task.text(), &in_version_2);
+        let granted = &self.request.granted;
+        let mut notes = Vec::new();
+        let is_own = |wanted: Controller| {
+            holders
+                .iter()
+                .any(|(own, holder)| *own == wanted && matches!(holder, Holder::Own(..)))
+        };
+        let mut of_step = Limits {
+            memory: bytes(granted.memory),
+            pids: plan::pids(
+                allocation.cpus.as_ref().map(|cpus| cpus.value),
+                self.config.cgroup.pids_per_cpu,
+            ),
+            devices: is_own(Controller::Devices).then(|| rules(devices)),
+            cpus: None,
+        };
+        let mut of_job = Limits {
+            memory: bytes(granted.job_memory),
+            ..Limits::default()
+        };
+        // Asked of the kernel's and Slurm's files only where it is needed.
+        if is_own(Controller::Cpuset) && !granted.cores.is_empty() {
+            match self.cpus() {
+                Ok((job, step)) => {
+                    of_job.cpus = Some(job);
+                    of_step.cpus = Some(step);
+                }
+                Err(why) => notes.push(format!("cpuset: not held: {why}")),
+            }
+        }
+        Decided {
+            holders,
+            of_job,
+            of_step,
+            notes,
+        }
+    }
+
+    /// The CPUs of the job and of the step.
+    fn cpus(&self) -> Result<(String, String), Unknown> {
+        let host = Host::this();
+        let conf = place::configuration(&host, None)
+            .and_then(|path| Conf::look_into(&host, &path).ok())
+            .ok_or(Unknown::NoNode)?;
+        let shape = Shape::of(&conf, &self.request.node)?;
+        let topology = Topology::of(&host);
+        let granted = &self.request.granted;
+        let step = topology.cpus(&granted.cores, shape)?;
+        let job = match granted.job_cores.as_str() {
+            "" => step.clone(),
+            cores => topology.cpus(cores, shape)?,
+        };
+        Ok((job, step))
+    }
+}
+
+/// The groups that a container shows, each in the place of its hierarchy.
+pub(super) fn shown(groups: &Groups) -> Vec<(HostPath, HostPath)> {
+    groups
+        .directories()
+        .filter_map(|(place, group)| Some((HostPath::new(group).ok()?, HostPath::new(place).ok()?)))
+        .collect()
+}
+
+fn bytes(mebibytes: u64) -> Option<u64> {
+    (mebibytes > 0).then(|| mebibytes.checked_mul(1 << 20))?
+}
+
+/// The devices of every container, and these.
+fn rules(devices: &[PathBuf]) -> Vec<Rule> {
+    let mut rules = BASIC.to_vec();
+    rules.extend(devices.iter().filter_map(|path| rule(path)));
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+fn rule(path: &Path) -> Option<Rule> {
+    let about = rustix::fs::stat(path).ok()?;
+    let is_device = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice;
+    is_device.then(|| {
+        let number = about.st_rdev;
+        Rule::character(rustix::fs::major(number), Some(rustix::fs::minor(number)))
+    })
+}
