@@ -206,6 +206,12 @@ impl From<[Option<u64>; 6]> for Shape {
     }
 }
 
+/// How many cores a list of Slurm's has; none where it is no list.
+#[must_use]
+pub fn count(cores: &str) -> usize {
+    list(cores).map_or(0, |cores| cores.len())
+}
+
 /// A list as `0-3,8`.
 fn list(text: &str) -> Option<Vec<u32>> {
     let mut all = Vec::new();
@@ -336,6 +342,7 @@ mod tests {
         for wrong in ["", "a", "3-1", "0-99999999", "1,"] {
             assert_eq!(list(wrong), None, "{wrong}");
         }
+        assert_eq!((count("0-2,5"), count("")), (4, 0));
         assert_eq!(text(&mut vec![5, 1, 0, 2, 2]), "0-2,5");
         assert_eq!(text(&mut Vec::new()), "");
     }

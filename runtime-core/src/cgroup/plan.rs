@@ -188,15 +188,13 @@ pub fn placements(holders: &[(Controller, Holder)], step: &Limits) -> Vec<Placem
     all
 }
 
-/// Processes and threads that a step may have on a node, by its CPUs there: enough for
-/// any program, and an end to one that runs away.
+/// Processes and threads that a step may have on a node, by the number of its cores
+/// there: enough for any program, and an end to one that runs away.
 #[must_use]
-pub fn pids(cpus: Option<u64>, each: u32) -> Option<u64> {
+pub fn pids(cores: usize, each: u32) -> Option<u64> {
     const LEAST: u64 = 4096;
-    (each > 0).then(|| {
-        let wanted = u64::from(each).saturating_mul(cpus.unwrap_or(1));
-        wanted.max(LEAST)
-    })
+    let wanted = u64::from(each).saturating_mul(cores as u64);
+    (each > 0).then(|| wanted.max(LEAST))
 }
 
 /// What a step is held to, and by whom, for people.
@@ -356,10 +354,10 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_bounded_by_cpus() {
-        assert_eq!(pids(Some(1), 1024), Some(4096));
-        assert_eq!(pids(Some(64), 1024), Some(65536));
-        assert_eq!(pids(None, 1024), Some(4096));
-        assert_eq!(pids(Some(64), 0), None);
+    fn processes_are_bounded_by_cores() {
+        assert_eq!(pids(1, 1024), Some(4096));
+        assert_eq!(pids(64, 1024), Some(65536));
+        assert_eq!(pids(0, 1024), Some(4096));
+        assert_eq!(pids(64, 0), None);
     }
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Cgroup {
     /// Whether control groups are made for what Slurm does not hold steps to.
     pub enforce: Enforce,
-    /// Processes and threads that a step may have for each of its CPUs, 4096 at least;
+    /// Processes and threads that a step may have for each of its cores, 4096 at least;
     /// 0 for no bound.
-    pub pids_per_cpu: u32,
+    pub pids_per_core: u32,
 }
 
 /// Whether control groups are made.
@@ -28,7 +28,7 @@ impl Default for Cgroup {
     fn default() -> Self {
         Self {
             enforce: Enforce::default(),
-            pids_per_cpu: 1024,
+            pids_per_core: 1024,
         }
     }
 }

@@ -9,9 +9,8 @@ use rustix::fs::FileType;
 use super::devices::Devices;
 use super::failure::Failure;
 use super::node::Node;
-use crate::allocation::Allocation;
 use crate::cgroup::Groups;
-use crate::cgroup::cpus::{Shape, Topology, Unknown};
+use crate::cgroup::cpus::{self, Shape, Topology, Unknown};
 use crate::cgroup::devices::{BASIC, Rule};
 use crate::cgroup::hold::{self, StepGroups};
 use crate::cgroup::own::Step;
@@ -40,13 +39,12 @@ impl Node<'_> {
     pub(super) fn make_groups(
         &self,
         task: &Groups,
-        allocation: &Allocation,
         devices: &[PathBuf],
     ) -> Result<StepGroups, Failure> {
         if self.config.cgroup.enforce == Enforce::Never {
             return Ok(StepGroups::default());
         }
-        let decided = self.decide(task, allocation, devices);
+        let decided = self.decide(task, devices);
         for note in &decided.notes {
             tracing::info!(JOB_STEP = %self.request.label, "{note}");
         }
@@ -73,25 +71,20 @@ impl Node<'_> {
         if !self.request.options.unshare.cgroup || join.is_some() {
             return Ok(None);
         }
-        let made = self.make_groups(task, &devices.allocation, &devices.nodes)?;
+        let made = self.make_groups(task, &devices.nodes)?;
         let groups = made.with(task).of_step();
         Ok(Some((made, groups)))
     }
 
     /// What a step is held to, in lines for people.
-    pub(super) fn held_lines(
-        &self,
-        task: &Groups,
-        allocation: &Allocation,
-        devices: &[PathBuf],
-    ) -> Vec<String> {
+    pub(super) fn held_lines(&self, task: &Groups, devices: &[PathBuf]) -> Vec<String> {
         if self.config.cgroup.enforce == Enforce::Never {
             return vec![
                 "held: to what Slurm holds it to (cgroup.enforce in oarlock.toml is never)"
                     .to_owned(),
             ];
         }
-        let decided = self.decide(task, allocation, devices);
+        let decided = self.decide(task, devices);
         let mut lines = plan::lines(&decided.holders, &decided.of_step);
         lines.extend(decided.notes);
         lines
@@ -102,7 +95,7 @@ impl Node<'_> {
         Step::new(&request.node, request.job, &request.label)
     }
 
-    fn decide(&self, task: &Groups, allocation: &Allocation, devices: &[PathBuf]) -> Decided {
+    fn decide(&self, task: &Groups, devices: &[PathBuf]) -> Decided {
         let hierarchies = task.hierarchies();
         let in_version_2 = hold::in_version_2(hierarchies);
         let holders = plan::holders(hierarchies, task.text(), &in_version_2);
@@ -116,8 +109,8 @@ impl Node<'_> {
         let mut of_step = Limits {
             memory: bytes(granted.memory),
             pids: plan::pids(
-                allocation.cpus.as_ref().map(|cpus| cpus.value),
-                self.config.cgroup.pids_per_cpu,
+                cpus::count(&granted.cores),
+                self.config.cgroup.pids_per_core,
             ),
             devices: is_own(Controller::Devices).then(|| rules(devices)),
             cpus: None,

@@ -20,7 +20,6 @@ use super::protocol::{self, Start};
 use super::serve::leave_to_slurmstepd;
 use super::staging::{self, Outcome};
 use super::view::{in_task_view, is_own_namespace};
-use crate::allocation::Allocation;
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
 use crate::apply::image::ImageMount;
@@ -113,8 +112,6 @@ pub(super) struct Built {
     pub(super) lasting: bool,
     /// What variables tell of its devices.
     pub(super) shown: Shown,
-    /// What Slurm granted.
-    pub(super) allocation: Allocation,
     /// The devices that are the step's.
     pub(super) devices: Vec<PathBuf>,
     /// Its control groups, where it was built with them.
@@ -172,7 +169,7 @@ impl Node<'_> {
         };
         let plan = plan::plan(self.request, self.config, &facts);
         let mut lines = devices.allocation.lines();
-        lines.extend(self.held_lines(task, &devices.allocation, &facts.devices));
+        lines.extend(self.held_lines(task, &facts.devices));
         lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
         Ok(lines)
     }
@@ -480,7 +477,6 @@ impl Node<'_> {
             opened: ready.opened,
             lasting,
             shown: devices.shown,
-            allocation: devices.allocation,
             devices: devices.nodes,
             groups: made,
         })

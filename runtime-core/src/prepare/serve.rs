@@ -157,7 +157,7 @@ fn serve(socket: &OwnedFd, request: &Request, config: &Path) -> Result<(), Stop>
     let target = node.save_target(&namespace, &start, &task)?;
     let groups = match built.groups.take() {
         Some(groups) => groups,
-        None => node.make_groups(&task, &built.allocation, &built.devices)?,
+        None => node.make_groups(&task, &built.devices)?,
     };
     let task = groups.with(&task);
     built.container.way.groups = groups

@@ -363,7 +363,7 @@ fn a_site_has_none_made(cluster: &Cluster) {
             "{explained}"
         );
     }
-    let _unbounded = with_key(cluster, "pids_per_cpu = 0");
+    let _unbounded = with_key(cluster, "pids_per_core = 0");
     cluster
         .alice(&format!(
             "srun -w node1 --container-image={DEMO} sh -c '{OURS}; echo done'"
