@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use runtime_core::cgroup::hierarchy::{Hierarchy, Version};
+use runtime_core::cgroup::plan::Controller;
+use runtime_core::config::Enforce;
 use runtime_core::slurm::conf::Conf;
 
 use super::check::{Findings, Verdict};
@@ -60,6 +63,7 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
     let advice = (kind == Kind::None)
         .then_some("mount control groups: Slurm cannot hold jobs to anything else");
     findings.add("kernel's", verdict, kind.name(), advice);
+    own(node, findings);
     let Some(slurm) = node.slurm_conf() else {
         findings.not_here("slurm's", "no slurm.conf that could be read");
         return;
@@ -77,6 +81,46 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
             constraints(slurm, &conf, findings);
         }
         Err(error) => findings.failed("cgroup.conf", error.to_string(), "correct the file"),
+    }
+}
+
+/// What steps with a container can be held to where Slurm does not hold them.
+fn own(node: &Node, findings: &mut Findings) {
+    const NAME: &str = "cgroup.enforce";
+    if node.config.cgroup.enforce == Enforce::Never {
+        findings.not_here(NAME, "never: steps are held to what Slurm holds them to");
+        return;
+    }
+    let text = |path: &Path| {
+        let bytes = node.host.look_into(path, MAX_MOUNTS);
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    };
+    let hierarchies = Hierarchy::all(&text(Path::new("/proc/self/mountinfo")));
+    let second = hierarchies.iter().find(|own| own.version == Version::V2);
+    let in_second = second.map(|own| text(&own.place.join("cgroup.controllers")));
+    let has = |controller: Controller| {
+        let name = controller.name();
+        hierarchies.iter().any(|own| own.controls(name))
+            || in_second.as_ref().is_some_and(|all| {
+                controller == Controller::Devices
+                    || all.split_ascii_whitespace().any(|own| own == name)
+            })
+    };
+    let names = |wanted: bool| {
+        let all = Controller::ALL
+            .into_iter()
+            .filter(|own| has(*own) == wanted);
+        all.map(Controller::name).collect::<Vec<_>>().join(", ")
+    };
+    match (names(true), names(false)) {
+        (there, lacking) if lacking.is_empty() => {
+            findings.ok(NAME, format!("auto, and the node has {there}"));
+        }
+        (there, lacking) => findings.warning(
+            NAME,
+            format!("auto, and the node has {}, not {lacking}", if there.is_empty() { "nothing" } else { &there }),
+            "mount those controllers, or boot with version 2: steps are held to no more than what is there",
+        ),
     }
 }
 
@@ -221,6 +265,11 @@ mod tests {
         let found = verdicts(&[
             ("proc/self/mounts", V2),
             (
+                "proc/self/mountinfo",
+                "34 30 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            ),
+            ("sys/fs/cgroup/cgroup.controllers", "cpuset memory pids\n"),
+            (
                 "etc/slurm/slurm.conf",
                 "ProctrackType=proctrack/cgroup\nTaskPlugin=task/affinity,task/cgroup\n",
             ),
@@ -229,11 +278,31 @@ mod tests {
                 "ConstrainDevices=yes\nconstraincores=YES\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n",
             ),
         ]);
-        assert_eq!(found.len(), 8);
+        assert_eq!(found.len(), 9);
         assert!(
             found.iter().all(|(_, verdict)| *verdict == Verdict::Ok),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_steps_can_be_held_to() {
+        const FIRST: &str = "34 30 0:30 / /c/pids rw - cgroup cgroup rw,pids\n";
+        for (files, verdict) in [
+            (vec![("proc/self/mountinfo", FIRST)], Verdict::Warning),
+            (vec![], Verdict::Warning),
+            (
+                vec![(
+                    "etc/oarlock/oarlock.toml",
+                    "[cgroup]\nenforce = \"never\"\n",
+                )],
+                Verdict::NotHere,
+            ),
+        ] {
+            let found = verdicts(&files);
+            let own = ("cgroup.enforce".to_owned(), verdict);
+            assert!(found.contains(&own), "{files:?}: {found:?}");
+        }
     }
 
     #[test]
