@@ -21,7 +21,7 @@ mod writable;
 
 pub use crate::profile::Profiles;
 pub use cgroup::{Cgroup, Enforce};
-pub use devices::{Devices, Hooks, Rdma};
+pub use devices::{Devices, Driver, Hooks, Rdma};
 pub use images::{Images, KernelMount, RequireSignature, Untrusted};
 pub use namespaces::{Namespaces, NotAllowed, Separable};
 pub use store::{Size, Store};

@@ -229,6 +229,16 @@ impl ImageMount {
         }
     }
 
+    /// The root of the image alone, without what is laid over it, where it can be
+    /// looked at before it is attached.
+    #[must_use]
+    pub fn lowest(&self) -> Option<BorrowedFd<'_>> {
+        match &self.own {
+            Way::Directory(seen) => Some(seen.as_fd()),
+            Way::Layers(layers) => layers.first()?.root(),
+        }
+    }
+
     /// The process ids of the FUSE servers that run already.
     #[must_use]
     pub fn servers(&self) -> Vec<u32> {

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 const MAX_FILE: u64 = 4 << 20;
 
 /// Opens a regular file of the image for reading; links stay inside.
-pub(super) fn open_in(root: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn open_in(root: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = File::from(rustix::fs::openat2(
@@ -31,7 +31,7 @@ pub(super) fn open_in(root: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Resul
 }
 
 /// A file's content; nothing where there is none or it is too long to be meant.
-pub(super) fn read_in(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
+pub(crate) fn read_in(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
     let mut text = Vec::new();
     let read = open_in(root, path).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut text));
     if read.is_err() || text.len() as u64 > MAX_FILE {

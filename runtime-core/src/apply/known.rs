@@ -99,7 +99,7 @@ impl Known {
         sys::ipc::memory_file("oarlock-known", &bytes)
     }
 
-    pub(super) fn read(file: &OwnedFd) -> io::Result<Self> {
+    pub(crate) fn read(file: &OwnedFd) -> io::Result<Self> {
         let file = File::from(file.try_clone()?);
         let length = usize::try_from(file.metadata()?.len().min(MAX_BYTES)).unwrap_or(0);
         let mut bytes = vec![0; length];
@@ -108,7 +108,7 @@ impl Known {
     }
 
     /// The OCI configuration's variables as pairs.
-    pub(super) fn image_environment(&self) -> Vec<(OsString, OsString)> {
+    pub(crate) fn image_environment(&self) -> Vec<(OsString, OsString)> {
         let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         self.environment
             .iter()

@@ -11,7 +11,7 @@ pub mod fuse;
 mod generated;
 pub mod identity;
 pub mod image;
-mod inside;
+pub(crate) mod inside;
 pub mod known;
 mod layers;
 pub mod namespaces;

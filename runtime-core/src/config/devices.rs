@@ -16,6 +16,8 @@ pub struct Devices {
     pub cdi: Vec<PathBuf>,
     /// What becomes of a spec's hook that is not known, and would have to be run.
     pub cdi_hooks: Hooks,
+    /// Whether the driver that the node has is shown with GPUs for which no spec stands.
+    pub driver: Driver,
 }
 
 /// What becomes of hooks that would have to be run.
@@ -36,8 +38,20 @@ impl Default for Devices {
             rdma: Rdma::default(),
             cdi: cdi_specs::DIRECTORIES.map(PathBuf::from).into(),
             cdi_hooks: Hooks::default(),
+            driver: Driver::default(),
         }
     }
+}
+
+/// Whether the node's driver is shown where no spec says what of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// What is found of it, and the image can load.
+    #[default]
+    Auto,
+    /// Nothing of it.
+    Never,
 }
 
 /// Whether RDMA hardware is shown.

@@ -72,6 +72,19 @@ impl AsUser<'_> {
         subject: &str,
         open: impl FnOnce() -> Result<Findings, E>,
     ) -> Result<Findings, Unanswered> {
+        self.ask_about(&[], subject, open)
+    }
+
+    /// As [`AsUser::ask`], of what is open already: the child has these descriptors.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) fn ask_about<E: Display>(
+        &self,
+        fds: &[BorrowedFd<'_>],
+        subject: &str,
+        open: impl FnOnce() -> Result<Findings, E>,
+    ) -> Result<Findings, Unanswered> {
         let deadline = Instant::now() + Duration::from_secs(u64::from(self.seconds));
         let subject = || subject.to_owned();
         let start = |error| Unanswered::Start {
@@ -80,7 +93,9 @@ impl AsUser<'_> {
         };
         let (ours, theirs) = ipc::pair().map_err(start)?;
         let child = sys::process::fork(|| {
-            sys::process::close_all_but(&[theirs.as_fd()]);
+            let mut keep = vec![theirs.as_fd()];
+            keep.extend(fds);
+            sys::process::close_all_but(&keep);
             let become_user = || {
                 sys::credentials::become_user(self.who.uid, self.who.gid, &self.who.groups)?;
                 sys::process::die_with_parent()

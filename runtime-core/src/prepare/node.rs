@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::as_user::AsUser;
 use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, Chosen, Wish};
+use super::devices::driver::Seen;
 use super::explain;
 use super::failure::{Failure, step};
 use super::groups;
@@ -158,7 +159,7 @@ impl Node<'_> {
     ) -> Result<Vec<String>, Failure> {
         let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
         let chosen = self.choose(opened.source)?;
-        let devices = self.devices()?;
+        let devices = self.devices(None)?;
         let facts = NodeFacts {
             home: opened.home,
             cwd: start.cwd.clone(),
@@ -170,6 +171,7 @@ impl Node<'_> {
         let plan = plan::plan(self.request, self.config, &facts);
         let mut lines = devices.allocation.lines();
         lines.extend(self.held_lines(task, &facts.devices));
+        lines.extend(devices.lines);
         lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
         Ok(lines)
     }
@@ -436,7 +438,11 @@ impl Node<'_> {
         let join = self.joined()?;
         let devices = match &join {
             Some(_) => self.devices_of_joined(),
-            None => self.devices()?,
+            None => self.devices(Some(Seen {
+                root: ready.mount.lowest(),
+                known: ready.known.as_fd(),
+                task,
+            }))?,
         };
         let (made, apart) = self.groups_apart(&join, task, &devices)?.unzip();
         let work = Work {

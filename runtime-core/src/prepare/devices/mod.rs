@@ -2,6 +2,8 @@
 //! shows to all.
 
 pub(super) mod cdi;
+pub(super) mod driver;
+mod image;
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use cdi_specs::{QualifiedName, Registry};
 use host_devices::gpu::{Gpus, Vendor};
 use host_devices::rdma;
 
+use self::driver::Seen;
 use super::failure::Failure;
 use super::node::Node;
 use crate::allocation::{Allocation, has_devices};
@@ -18,7 +21,7 @@ use crate::plan::mounts::Mount;
 use crate::visible::Shown;
 
 /// NVIDIA's libraries belong to the driver, and no image can bring them.
-const NO_SPEC: &str = "GPUs: no CDI spec of this node stands for them, so that the container has the devices and not the driver's libraries; for admins: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
+const NO_SPEC: &str = "GPUs: no CDI spec of this node stands for them, and devices.driver = \"never\" in oarlock.toml, so that the container has the devices and not the driver's libraries; for admins: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
 
 /// Whoever joins by name has been told what he joins; not that it may be another GPU.
 const JOINED: &str =
@@ -35,22 +38,24 @@ pub(super) struct Devices {
     pub(super) shown: Shown,
     /// What Slurm granted.
     pub(super) allocation: Allocation,
+    /// What `--container-explain` says of a driver that no spec describes.
+    pub(super) lines: Vec<String>,
 }
 
 impl Node<'_> {
     /// Finds them. What is wrong with Slurm's files costs the devices that they name,
-    /// and not the step.
+    /// and not the step. `seen` is the image, where it is mounted by now.
     ///
     /// # Errors
     /// [`Failure::Device`] and [`Failure::Cdi`].
-    pub(super) fn devices(&self) -> Result<Devices, Failure> {
+    pub(super) fn devices(&self, seen: Option<Seen<'_>>) -> Result<Devices, Failure> {
         let allocation = Allocation::of(self.request, &Host::this());
         for problem in &allocation.problems {
             tracing::warn!(JOB_STEP = %self.request.label, "{problem}");
         }
         let mut devices = Devices::default();
         match host_devices::Host::at(Path::new("/")) {
-            Ok(host) => self.look_at(&host, &allocation, &mut devices)?,
+            Ok(host) => self.look_at(&host, &allocation, seen, &mut devices)?,
             Err(error) => tracing::warn!(%error, "no devices are looked for"),
         }
         devices.allocation = allocation;
@@ -63,7 +68,7 @@ impl Node<'_> {
         if has_devices(self.request) {
             self.tell(JOINED);
         }
-        let own = self.devices().unwrap_or_else(|error| {
+        let own = self.devices(None).unwrap_or_else(|error| {
             tracing::warn!(JOB_STEP = %self.request.label, "{error}");
             Devices::default()
         });
@@ -78,6 +83,7 @@ impl Node<'_> {
         &self,
         host: &host_devices::Host,
         allocation: &Allocation,
+        seen: Option<Seen<'_>>,
         devices: &mut Devices,
     ) -> Result<(), Failure> {
         let site = &self.config.devices;
@@ -91,7 +97,8 @@ impl Node<'_> {
             let found = Gpus::find(host);
             let mut granted = Vec::new();
             let mut names = Vec::new();
-            let mut lacks_driver = false;
+            // A device of an NVIDIA GPU for which no spec stands.
+            let mut without_spec = None;
             for gpu in gpus.iter().flat_map(|gpus| &gpus.value.all) {
                 let nodes = found.nodes_for(&gpu.nodes(&found));
                 if nodes.is_empty() {
@@ -106,13 +113,10 @@ impl Node<'_> {
                 let uuid = known.and_then(|known| known.uuid.as_deref());
                 let devices = cdi::standing_for(&registry, gpu.number, uuid, &nodes);
                 if devices.is_empty() && known.is_some_and(|known| known.vendor == Vendor::Nvidia) {
-                    lacks_driver = true;
+                    without_spec = nodes.first().cloned();
                 }
                 names.extend(devices);
                 granted.extend(nodes);
-            }
-            if lacks_driver {
-                self.tell(NO_SPEC);
             }
             self.add_asked(&registry, &granted, &mut names)?;
             devices.nodes = granted;
@@ -127,6 +131,11 @@ impl Node<'_> {
             devices.mounts = said.mounts;
             devices.shown.variables = said.variables;
             devices.shown.libraries = said.libraries;
+            match (without_spec, site.driver) {
+                (None, _) => {}
+                (Some(_), config::Driver::Never) => self.tell(NO_SPEC),
+                (Some(gpu), config::Driver::Auto) => self.show_driver(host, &gpu, seen, devices),
+            }
         }
         if site.rdma == config::Rdma::Auto {
             let nodes = rdma::nodes(host).into_iter().map(|node| node.path);
