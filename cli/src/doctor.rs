@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod config;
 mod fuse;
+mod gpu;
 mod kernel;
 mod leftovers;
 mod loops;
@@ -101,6 +102,11 @@ const SECTIONS: &[Section] = &[
         name: "loop",
         about: "loop devices",
         look: loops::look,
+    },
+    Section {
+        name: "gpu",
+        about: "GPUs, NVIDIA's driver, RDMA hardware, gres.conf",
+        look: gpu::look,
     },
     Section {
         name: "programs",

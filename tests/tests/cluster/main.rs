@@ -16,6 +16,7 @@ mod contain_spank;
 mod containers_cli;
 mod devices;
 mod doctor;
+mod driver;
 mod entry;
 mod entry_point;
 mod environment;
@@ -142,6 +143,7 @@ fn main() -> ExitCode {
         servers::cases(),
         command_line::cases(),
         doctor::cases(),
+        driver::cases(),
         job_shapes::cases(),
         stopping::cases(),
         interactive::cases(),
