@@ -146,7 +146,11 @@ impl Host {
         };
         let mut ahead: VecDeque<OsString> = parts(path);
         let mut links = 0_usize;
+        // How much of the path itself is still ahead, behind what links have put there.
+        let mut left = ahead.len();
         while let Some(name) = ahead.pop_front() {
+            let is_of_a_link = ahead.len() >= left;
+            left = left.min(ahead.len());
             if name == ".." {
                 if place.way.len() > 1 {
                     place.way.pop();
@@ -159,7 +163,7 @@ impl Host {
             let here = above.join(&name);
             let fd = match open(directory.as_fd(), &name, OFlags::PATH) {
                 Ok(fd) => fd,
-                Err(Errno::NOENT) if links > 0 => return Err(Problem::Dangling),
+                Err(Errno::NOENT) if is_of_a_link => return Err(Problem::Dangling),
                 Err(Errno::NOENT) => return Ok(None),
                 Err(errno) => return Err(read(errno)),
             };

@@ -1,5 +1,6 @@
 //! All tests: the checks, the unit and integration tests, a short run of the fuzz
-//! targets, the cluster tests, and a few of those with the other versions of Slurm.
+//! targets, the cluster tests with those on this machine's own GPU, where it has one, and
+//! a few of the cluster tests with the other versions of Slurm.
 //!
 //! Takes down what it started, also after a failure, and closes with one line
 //! that counts the tests.

@@ -80,6 +80,26 @@ fn files_and_links_to_them_are_read() {
     ));
 }
 
+/// As with /var/run/cdi: /var/run is a link, and most nodes have no such directory there.
+#[test]
+fn what_is_missing_behind_a_link_is_missing() {
+    let root = root();
+    let at = |path: &str| root.path().join(path);
+    std::fs::create_dir_all(at("run/there")).expect("directories");
+    mode(&at("run"), 0o755);
+    mode(&at("run/there"), 0o755);
+    symlink("/run", at("etc/run")).expect("a link");
+    symlink("/run/gone", at("etc/gone")).expect("a link");
+    let host = Host::at(root.path(), me()).expect("a root");
+    let list = |path: &str| host.list(Path::new(path), |_| true);
+    assert!(matches!(list("/etc/run/cdi"), Ok(None)));
+    assert!(matches!(list("/etc/run/cdi/deeper"), Ok(None)));
+    assert!(matches!(list("/etc/run/there"), Ok(Some(_))));
+    for path in ["/etc/gone", "/etc/gone/cdi"] {
+        assert!(matches!(list(path), Err(Problem::Dangling)), "{path}");
+    }
+}
+
 #[test]
 fn what_others_can_write_is_not_read() {
     let root = root();

@@ -97,7 +97,7 @@ impl Machine {
                 return Err(format!("{program} is not on this machine"));
             }
         }
-        let here = run("uname", &["-n"]).map_err(said)?;
+        let here = run("uname", &["-n"]).map_err(|why| said(&why))?;
         for count in 1..=2 {
             match self.bare_step(count, "uname -n") {
                 Ok(there) if there == here => self.granted = count,
@@ -107,18 +107,18 @@ impl Machine {
                         there.trim()
                     ));
                 }
-                Err(why) if count == 1 => return Err(said(why)),
+                Err(why) if count == 1 => return Err(said(&why)),
                 Err(_) => {}
             }
         }
-        let help = run("srun", &["--help"]).map_err(said)?;
+        let help = run("srun", &["--help"]).map_err(|why| said(&why))?;
         if !help.contains("--container-image") {
             return Err("this Slurm has no Oarlock".to_owned());
         }
         let root = std::env::temp_dir().join(format!("oarlock-gpu-{}", std::process::id()));
         let root = root.to_string_lossy().into_owned();
         let image = Image(root.clone());
-        run("bash", &["-c", MAKE, "make", &root]).map_err(said)?;
+        run("bash", &["-c", MAKE, "make", &root]).map_err(|why| said(&why))?;
         self.image = Some(image);
         Ok(())
     }
@@ -181,7 +181,7 @@ pub(crate) fn uuids(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn said(why: Failed) -> String {
+fn said(why: &Failed) -> String {
     why.message().unwrap_or("it failed").to_owned()
 }
 
