@@ -122,6 +122,12 @@ impl Node<'_> {
         for note in left_out.iter().chain(&shown.notes) {
             tracing::warn!(JOB_STEP = %self.request.label, "{note}");
         }
+        if let Some(why) = without_cuda(&driver, capabilities, &left_out) {
+            self.tell(&format!(
+                "GPUs: {why}; {ONLY_DEVICES}; for admins: oarlock doctor gpu"
+            ));
+            return;
+        }
         if let Some(told) = &shown.told {
             self.tell(told);
         }
@@ -191,15 +197,29 @@ fn lacking(driver: &Driver) -> Option<String> {
     })
 }
 
+/// Why libcuda is among what is left out, where it is wanted: the rest is of no use then.
+fn without_cuda<'a>(
+    driver: &Driver,
+    capabilities: Capabilities,
+    left_out: &'a [String],
+) -> Option<&'a String> {
+    let mut wanted = driver.libraries_for(capabilities);
+    let cuda = wanted.find(|library| library.soname == CUDA)?;
+    let begin = left_out_of(&cuda.path);
+    left_out.iter().find(|note| note.starts_with(&begin))
+}
+
+fn left_out_of(path: &Path) -> String {
+    format!("NVIDIA's driver: {} is left out: ", path.display())
+}
+
 /// A file that only root can have written: its path without links, and what it needs where
 /// it is a program or a library.
 type Whole = (PathBuf, Option<Demands>);
 
 /// Opens a file of the node's and looks who can have written it.
 fn whole(path: &Path) -> Result<Whole, String> {
-    let why = |error: &dyn std::fmt::Display| {
-        format!("NVIDIA's driver: {} is left out: {error}", path.display())
-    };
+    let why = |error: &dyn std::fmt::Display| format!("{}{error}", left_out_of(path));
     // It is what it was found to be, unless root exchanges it now.
     let file = OpenOptions::new()
         .read(true)

@@ -196,6 +196,15 @@ fn what_others_can_write_is_left_out() {
     };
     let (parts, left_out) = parts(&driver(), Capabilities::DEFAULT, look);
     assert_eq!((parts.len(), left_out.len()), (5, 1));
+    let why = |capabilities, note: &str| {
+        let notes = [note.to_owned()];
+        without_cuda(&driver(), capabilities, &notes).cloned()
+    };
+    let note = "NVIDIA's driver: /usr/lib64/libcuda.so.1 is left out: it is no regular file";
+    assert_eq!(why(Capabilities::DEFAULT, note).as_deref(), Some(note));
+    assert_eq!(why(Capabilities::parse("utility").unwrap(), note), None);
+    let other = "NVIDIA's driver: /usr/lib64/libcuda.so.1.old is left out: it is no regular file";
+    assert_eq!(why(Capabilities::DEFAULT, other), None);
 }
 
 #[test]
