@@ -15,6 +15,7 @@ mod leftovers;
 mod loops;
 mod node;
 mod programs;
+mod rdma;
 mod slurm;
 mod store;
 mod text;
@@ -107,6 +108,11 @@ const SECTIONS: &[Section] = &[
         name: "gpu",
         about: "GPUs, NVIDIA's driver, RDMA hardware, gres.conf",
         look: gpu::look,
+    },
+    Section {
+        name: "rdma",
+        about: "adapters, and memory that jobs may lock",
+        look: rdma::look,
     },
     Section {
         name: "programs",

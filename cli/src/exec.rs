@@ -3,14 +3,17 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use runtime_core::CONFIG_PATH;
 use runtime_core::config::{ConfigError, SiteConfig};
 use runtime_core::enter::{self, EnterError};
 use runtime_core::environment;
+use runtime_core::message::for_people;
 use runtime_core::path::HostPath;
 use runtime_core::profile::Missing;
 use runtime_core::request::{
@@ -39,6 +42,9 @@ pub(crate) struct ExecArgs {
     /// Start in this directory of the container [default: the current one]
     #[arg(short = 'W', long, visible_alias = "pwd", value_name = "PATH")]
     workdir: Option<OsString>,
+    /// Print what would be done, and run nothing
+    #[arg(long)]
+    explain: bool,
     /// Take image, mounts, variables and working directory from a profile; no IMAGE is
     /// given then
     #[arg(long, value_name = "NAME|PATH")]
@@ -52,7 +58,7 @@ pub(crate) struct ExecArgs {
     /// The command and its arguments
     #[arg(
         value_name = "COMMAND",
-        required_unless_present = "profile",
+        required_unless_present_any = ["profile", "explain"],
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
@@ -81,6 +87,8 @@ pub(crate) enum ExecError {
     Credentials(std::io::Error),
     #[error("reading your groups: {0}")]
     Groups(std::io::Error),
+    #[error("writing what would be done: {0}")]
+    Explain(std::io::Error),
     #[error("an argument holds a NUL byte")]
     Nul,
     #[error("{command}: {error} in the container")]
@@ -102,8 +110,8 @@ impl ExecError {
     }
 }
 
-/// Becomes the command.
-pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
+/// Becomes the command, unless what it would do is to be told.
+pub(crate) fn run(args: &ExecArgs) -> Result<ExitCode, ExecError> {
     let config = SiteConfig::load(&args.config, false)?;
     let (command, options) = options(args, &config)?;
     let request = request(&command, options)?;
@@ -120,6 +128,19 @@ pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
             request.image()
         ),
     );
+    if args.explain {
+        let mut text = String::new();
+        for line in unprivileged::explain(&request, &config)? {
+            text.push_str(&for_people(&line));
+            text.push('\n');
+        }
+        return match std::io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(ExecError::Explain(error))
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        };
+    }
     let container = unprivileged::contain_self(&request, &config)?;
     process::end_after(0);
 
@@ -132,7 +153,7 @@ pub(crate) fn run(args: &ExecArgs) -> Result<Infallible, ExecError> {
         cwd.as_ref(),
         home.as_deref().map(Path::new),
     )?;
-    execute(&command, &environment)
+    match execute(&command, &environment)? {}
 }
 
 /// The command, and the container that it is to run in.

@@ -45,9 +45,9 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        // Returns only where the command could not be run.
+        // Returns only where the command is not run.
         Verb::Exec(args) => match exec::run(&args) {
-            Ok(never) => match never {},
+            Ok(code) => return code,
             Err(error) => {
                 eprintln!("oarlock: {}", for_people(&error.to_string()));
                 return ExitCode::from(error.exit_code());

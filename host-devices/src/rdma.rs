@@ -99,19 +99,20 @@ impl Rdma {
         self.nodes.iter().any(|node| is_adapter(node.kind))
     }
 
-    /// One line where there is an adapter and memory cannot be locked without limit. The limits are in bytes, as
+    /// One line where there is an adapter and memory cannot be locked without limit, or, for who knows how much is
+    /// needed and asks only then, where less can be. The limits are in bytes, as
     /// `RLIMIT_MEMLOCK` has them; `None` is unlimited.
     #[must_use]
     pub fn memlock_warning(&self, soft: Option<u64>, hard: Option<u64>) -> Option<String> {
         let soft = soft.filter(|_| self.has_adapter())?;
         let what = match hard {
-            None => "let the job say: ulimit -l unlimited",
+            None => "say ulimit -l unlimited before srun",
             Some(_) => {
-                "set LimitMEMLOCK=infinity for slurmd, and look at PropagateResourceLimits in slurm.conf"
+                "for admins: LimitMEMLOCK=infinity for slurmd, and PropagateResourceLimitsExcept=MEMLOCK in slurm.conf"
             }
         };
         Some(format!(
-            "RDMA: only {} can be locked in memory (memlock), which adapters need without limit; {what}",
+            "RDMA: only {} can be locked in memory (memlock): libraries of MPI fail with an adapter, or do without; {what}",
             size(soft)
         ))
     }

@@ -38,6 +38,46 @@ pub fn of_job(environment: &[OsString]) -> Vec<Limit> {
     environment.iter().filter_map(limit).collect()
 }
 
+/// A soft and a hard limit; `None` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// What is in force.
+    pub soft: Option<u64>,
+    /// How far the process may raise it.
+    pub hard: Option<u64>,
+}
+
+/// How much memory this process may lock, in bytes, getrlimit(2).
+#[must_use]
+pub fn memlock_now() -> Bounds {
+    let now = getrlimit(Resource::Memlock);
+    Bounds {
+        soft: now.current,
+        hard: now.maximum,
+    }
+}
+
+/// How much memory a task may lock, in bytes, once Slurm has set the job's limits; `now`
+/// is what slurmstepd has.
+#[must_use]
+pub fn memlock(environment: &[OsString], now: Bounds) -> Bounds {
+    let limits = of_job(environment);
+    let said = limits
+        .iter()
+        .rfind(|limit| limit.resource == Resource::Memlock);
+    let soft = said.map_or(now.soft, |limit| bounded(limit.value, now.hard));
+    Bounds { soft, ..now }
+}
+
+/// A soft limit, as far as the hard one goes.
+fn bounded(wanted: Option<u64>, hard: Option<u64>) -> Option<u64> {
+    match (wanted, hard) {
+        (Some(wanted), Some(most)) => Some(wanted.min(most)),
+        (Some(wanted), None) => Some(wanted),
+        (None, most) => most,
+    }
+}
+
 fn resource(name: &[u8]) -> Option<Resource> {
     Some(match name {
         b"CPU" => Resource::Cpu,
@@ -59,11 +99,7 @@ fn resource(name: &[u8]) -> Option<Resource> {
 pub fn apply(limits: &[Limit]) {
     for limit in limits {
         let mut now = getrlimit(limit.resource);
-        now.current = match (limit.value, now.maximum) {
-            (Some(wanted), Some(most)) => Some(wanted.min(most)),
-            (Some(wanted), None) => Some(wanted),
-            (None, most) => most,
-        };
+        now.current = bounded(limit.value, now.maximum);
         let _ = setrlimit(limit.resource, now);
     }
 }

@@ -9,6 +9,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+/// No path is longer, in bytes: the kernel takes `PATH_MAX` with the NUL at the end.
+pub const MAX_LENGTH: usize = 4095;
+
 /// Why a string is no usable absolute path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
@@ -24,6 +27,9 @@ pub enum PathError {
     /// The path holds a NUL byte.
     #[error("the path holds a NUL byte")]
     Nul,
+    /// The kernel takes none that is so long.
+    #[error("the path is longer than {MAX_LENGTH} bytes")]
+    Long,
 }
 
 /// Splits an absolute path into its components, without `.` and empty ones.
@@ -50,6 +56,9 @@ fn normal(bytes: &[u8]) -> Result<Vec<u8>, PathError> {
     }
     if out.is_empty() {
         out.push(b'/');
+    }
+    if out.len() > MAX_LENGTH {
+        return Err(PathError::Long);
     }
     Ok(out)
 }
@@ -189,6 +198,15 @@ mod tests {
                 Ok(kept.to_owned())
             );
         }
+    }
+
+    #[test]
+    fn no_path_is_longer_than_the_kernels() {
+        let path = |length: usize| ContainerPath::new(format!("/{}", "x".repeat(length)));
+        assert!(path(MAX_LENGTH - 1).is_ok());
+        assert_eq!(path(MAX_LENGTH), Err(PathError::Long));
+        // What the kernel would leave out does not count.
+        assert!(ContainerPath::new("/./a".repeat(MAX_LENGTH / 3)).is_ok());
     }
 
     #[test]

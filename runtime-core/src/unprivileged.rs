@@ -20,10 +20,11 @@ use crate::apply::{ApplyError, FileAccess};
 use crate::config::SiteConfig;
 use crate::image::layout::Role;
 use crate::image::policy::{self, Denial};
-use crate::image::source::{self, Layout, SourceError};
+use crate::image::source::{self, Layout, Source, SourceError};
 use crate::image::trust::{self, Method};
 use crate::path::HostPath;
-use crate::plan::{self, NodeFacts};
+use crate::plan::{self, NodeFacts, Plan};
+use crate::prepare::explain;
 use crate::request::{ImageName, Request, RequestError};
 use crate::sys;
 
@@ -62,19 +63,40 @@ pub enum LocalError {
     WorkingDirectory(io::Error),
 }
 
-/// Builds the container around this process, which must have one thread.
+/// What the container is made of.
+struct Looked {
+    image: ImageName,
+    source: Source,
+    known: Known,
+    method: Method,
+    plan: Plan,
+}
+
+/// What would be done, in lines for people: opens the image, and makes nothing.
 ///
 /// # Errors
-/// Any [`LocalError`]; the process must then end.
-pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container, LocalError> {
+/// Any [`LocalError`].
+pub fn explain(request: &Request, config: &SiteConfig) -> Result<Vec<String>, LocalError> {
+    let looked = look(request, config)?;
+    let (source, plan) = (&looked.source, &looked.plan);
+    Ok(explain::of_own(
+        source,
+        looked.method,
+        plan,
+        request,
+        config,
+    ))
+}
+
+fn look(request: &Request, config: &SiteConfig) -> Result<Looked, LocalError> {
     let alias = config.images.alias(request.image());
     let image = alias.as_ref().unwrap_or_else(|| request.image());
     image.must_be_a_path()?;
     let here = sys::mount::open_place(Path::new(".")).map_err(LocalError::WorkingDirectory)?;
     let found = source::open(image, Role::Image, here.as_fd())?;
-    let opened = found.source;
-    let owner = rustix::fs::fstat(&opened.fd).map_or(u32::MAX, |about| about.st_uid);
-    policy::allows_file(&config.images, &opened.path, owner, &policy::uid_of).map_err(
+    let source = found.source;
+    let owner = rustix::fs::fstat(&source.fd).map_or(u32::MAX, |about| about.st_uid);
+    policy::allows_file(&config.images, &source.path, owner, &policy::uid_of).map_err(
         |denial| LocalError::Denied {
             image: image.clone(),
             denial,
@@ -90,21 +112,38 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
         cwd,
         ..NodeFacts::default()
     };
-    let is_root = rustix::process::geteuid().is_root();
-    let method = if is_root {
-        match &opened.layout {
-            Layout::File(layout) => {
-                let trusted = trust::doubt(opened.fd.as_fd()).is_none();
-                trust::method(&config.images, layout, trusted)
-            }
-            Layout::Directory => Method::Fuse,
+    let method = match &source.layout {
+        Layout::File(layout) if rustix::process::geteuid().is_root() => {
+            let trusted = trust::doubt(source.fd.as_fd()).is_none();
+            trust::method(&config.images, layout, trusted)
         }
-    } else {
-        enter_user_namespace(request).map_err(LocalError::UserNamespace)?;
-        Method::Fuse
+        Layout::File(_) | Layout::Directory => Method::Fuse,
     };
+    Ok(Looked {
+        image: image.clone(),
+        source,
+        known,
+        method,
+        plan: plan::plan(request, config, &facts),
+    })
+}
+
+/// Builds the container around this process, which must have one thread.
+///
+/// # Errors
+/// Any [`LocalError`]; the process must then end.
+pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container, LocalError> {
+    let Looked {
+        image,
+        source: opened,
+        known,
+        method,
+        plan,
+    } = look(request, config)?;
+    if !rustix::process::geteuid().is_root() {
+        enter_user_namespace(request).map_err(LocalError::UserNamespace)?;
+    }
     let calls = Calls::detect(config.prepare.mount_calls);
-    let plan = plan::plan(request, config, &facts);
     let build = || {
         rootfs::enter_copy_of(None)?;
         let image = ImageMount::new(&opened, method, None, None, config, &FileAccess::Own, calls)?;
@@ -137,10 +176,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
         }
         Ok(container)
     };
-    build().map_err(|error| LocalError::Apply {
-        image: image.clone(),
-        error,
-    })
+    build().map_err(|error| LocalError::Apply { image, error })
 }
 
 /// A user namespace in which the user is the same user, and nobody else exists,

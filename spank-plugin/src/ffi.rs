@@ -25,6 +25,7 @@ mod spank {
     include!(concat!(env!("OUT_DIR"), "/spank.rs"));
 }
 
+mod granted;
 mod prolog;
 
 pub(crate) use prolog::*;
@@ -149,36 +150,6 @@ impl Spank {
     /// Ranks of the step on this node.
     pub(crate) fn local_tasks(self) -> Result<u32, Refused> {
         self.number(item::S_JOB_LOCAL_TASK_COUNT)
-    }
-
-    /// The cores of the step and of its job on this node, as Slurm counts them; empty
-    /// where it does not tell.
-    pub(crate) fn cores(self) -> (String, String) {
-        let list = |which| {
-            let mut text: *mut c_char = std::ptr::null_mut();
-            // SAFETY: spank.h: both items take char **.
-            let told = check(unsafe { spank::spank_get_item(self.0, which, &raw mut text) });
-            if told.is_err() || text.is_null() {
-                return String::new();
-            }
-            // SAFETY: Slurm's own string, which outlives the hook.
-            let text = unsafe { CStr::from_ptr(text) };
-            text.to_string_lossy().into_owned()
-        };
-        (
-            list(item::S_STEP_ALLOC_CORES),
-            list(item::S_JOB_ALLOC_CORES),
-        )
-    }
-
-    /// The memory of the step and of its job on this node in MiB; 0 where it is not
-    /// bounded.
-    pub(crate) fn memory(self) -> (u64, u64) {
-        let mebibytes = |which| self.number(which).unwrap_or(0);
-        (
-            mebibytes(item::S_STEP_ALLOC_MEM),
-            mebibytes(item::S_JOB_ALLOC_MEM),
-        )
     }
 
     /// The rank's number on this node, in task hooks.

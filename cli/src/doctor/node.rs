@@ -170,17 +170,23 @@ impl Node {
         oarlock(self.plugstack.as_ref()?.content.as_ref().ok()?)
     }
 
-    /// How many processes have one of these names, proc_pid_comm(5).
+    /// How many processes have one of these names.
     pub(super) fn processes(&self, names: &[&str]) -> usize {
+        self.numbers_of(names).len()
+    }
+
+    /// The processes that have one of these names, proc_pid_comm(5).
+    pub(super) fn numbers_of(&self, names: &[&str]) -> Vec<u32> {
         let entries = self.host.list(Path::new("/proc")).unwrap_or_default();
-        let is_it = |entry: &&std::ffi::OsString| {
-            let Some(number) = entry.to_str().filter(|text| text.parse::<u32>().is_ok()) else {
-                return false;
-            };
+        let is_it = |number: &u32| {
             let comm = self.host.word(&format!("/proc/{number}/comm"));
             comm.is_some_and(|comm| names.contains(&comm.as_str()))
         };
-        entries.iter().filter(is_it).count()
+        entries
+            .iter()
+            .filter_map(|entry| entry.to_str()?.parse().ok())
+            .filter(is_it)
+            .collect()
     }
 
     /// A program of Slurm's by its name: in the usual places, and where a site has all of

@@ -180,13 +180,13 @@ fn little_memory_to_lock_is_told_where_there_is_an_adapter() {
         verbs
             .memlock_warning(Some(8 << 20), Some(8 << 20))
             .expect("a line"),
-        "RDMA: only 8 MiB can be locked in memory (memlock), which adapters need without limit; \
-         set LimitMEMLOCK=infinity for slurmd, and look at PropagateResourceLimits in slurm.conf"
+        "RDMA: only 8 MiB can be locked in memory (memlock): libraries of MPI fail with an adapter, or do without; \
+         for admins: LimitMEMLOCK=infinity for slurmd, and PropagateResourceLimitsExcept=MEMLOCK in slurm.conf"
     );
     assert_eq!(
         verbs.memlock_warning(Some(65536), None).expect("a line"),
-        "RDMA: only 64 KiB can be locked in memory (memlock), which adapters need without limit; \
-         let the job say: ulimit -l unlimited"
+        "RDMA: only 64 KiB can be locked in memory (memlock): libraries of MPI fail with an adapter, or do without; \
+         say ulimit -l unlimited before srun"
     );
     for (bytes, told) in [
         (0, "0 B"),

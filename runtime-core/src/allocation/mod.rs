@@ -6,10 +6,12 @@
 //! does that, and not a path in /dev.
 
 pub mod gpus;
+pub mod order;
 
 use std::path::Path;
 
 use gpus::{Gpus, Numbering};
+use order::Listing;
 
 use crate::host::Host;
 use crate::request::Request;
@@ -31,6 +33,8 @@ pub struct Allocation {
     pub ranks: u32,
     /// GPUs of this node.
     pub gpus: Option<Figure<Gpus>>,
+    /// Of how many shares of these GPUs it has them; as a whole where there are none.
+    pub shares: Option<Figure<u64>>,
     /// What is wrong with the site's files, as lines for the journal.
     pub problems: Vec<String>,
 }
@@ -85,6 +89,7 @@ impl Allocation {
             nodes: number(&["SLURM_STEP_NUM_NODES", "SLURM_NNODES"]),
             ranks: request.ranks,
             gpus: gpus_of(request, host, &mut problems),
+            shares: number(&[SHARES]),
             cpus,
             problems,
         }
@@ -116,64 +121,82 @@ impl Allocation {
                 out.push(format!("granted: GPUs {} ({from})", gpus.join(", ")));
             }
         }
+        if let Some(Figure { value, from }) = &self.shares {
+            out.push(format!("granted: shares of GPUs {value} ({from})"));
+        }
         out
     }
 }
 
+/// How many shares of GPUs a step has (`--gres=shard:…`), gres_shard.c.
+const SHARES: &str = "SLURM_SHARDS_ON_NODE";
+
 /// Whether the step was granted GPUs, or asks for devices by name.
 #[must_use]
 pub fn has_devices(request: &Request) -> bool {
-    !request.options.devices.is_empty() || numbers_of(request).is_some()
+    !request.options.devices.is_empty()
+        || numbers_of(request).is_some()
+        || request.variable(SHARES).is_some()
 }
 
 /// Slurm's numbers of the step's GPUs, and the variable that tells them.
 fn numbers_of(request: &Request) -> Option<(Vec<u32>, &'static str)> {
     let is_job = request.label.ends_with(".batch") || request.label.ends_with(".interactive");
-    gpus::numbers(
-        &|name| request.variable(name)?.to_str().map(str::to_owned),
-        is_job,
-    )
+    gpus::numbers(&|name| text_of(request, name), is_job)
+}
+
+fn text_of(request: &Request, name: &str) -> Option<String> {
+    request.variable(name)?.to_str().map(str::to_owned)
 }
 
 fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option<Figure<Gpus>> {
     let (numbers, variable) = numbers_of(request)?;
+    let names = gpus::names(&|name| text_of(request, name));
+    let only_numbers = || Figure {
+        value: Gpus::of(&numbers, &names, Listing::default(), Numbering::OfTheStep),
+        from: variable.to_owned(),
+    };
     let Some(conf) = place::configuration(host, None) else {
         problems.push("slurm.conf is not found, and so no gres.conf".to_owned());
-        return Some(Figure {
-            value: Gpus::without_files(&numbers),
-            from: variable.to_owned(),
-        });
+        return Some(only_numbers());
     };
     let path = conf.with_file_name("gres.conf");
     if request.node.is_empty() {
         problems.push(
             "slurmstepd does not say what its node is called: gres.conf is not read".to_owned(),
         );
-        return Some(Figure {
-            value: Gpus::without_files(&numbers),
-            from: variable.to_owned(),
-        });
+        return Some(only_numbers());
     }
     let lines = gres::of_node(host, &path, &request.node).unwrap_or_else(|error| {
         problems.push(error.to_string());
         Vec::new()
     });
+    let slurm = Conf::look_into(host, &conf).ok();
+    let listing = Listing {
+        lines,
+        configured: slurm
+            .as_ref()
+            .and_then(|slurm| gres::configured(slurm, &request.node)),
+    };
+    let numbering = match &slurm {
+        Some(slurm) => numbering(host, &conf, slurm),
+        None => Numbering::OfTheStep,
+    };
     Some(Figure {
-        value: Gpus::of(&numbers, &lines, numbering(host, &conf)),
+        value: Gpus::of(&numbers, &names, listing, numbering),
         from: format!("{variable} and {}", path.display()),
     })
 }
 
 /// Whether Slurm counts a step's GPUs from 0 in the vendors' variables: where it
 /// holds it to its devices (`gres_use_local_device_index` of gres.c).
-fn numbering(host: &Host, slurm: &Path) -> Numbering {
-    let Ok(conf) = Conf::look_into(host, slurm) else {
-        return Numbering::OfTheStep;
-    };
-    if !conf.lists("TaskPlugin", "task/cgroup") {
+fn numbering(host: &Host, path: &Path, slurm: &Conf) -> Numbering {
+    // As there, whatever stands before it in the word.
+    let plugins = slurm.get("TaskPlugin").unwrap_or_default();
+    if !plugins.to_ascii_lowercase().contains("cgroup") {
         return Numbering::OfTheNode;
     }
-    let file = slurm.with_file_name("cgroup.conf");
+    let file = path.with_file_name("cgroup.conf");
     let constrains = match Conf::look_into(host, &file) {
         Ok(conf) => conf.switch("ConstrainDevices").unwrap_or(false),
         Err(_) => host.has(&file),

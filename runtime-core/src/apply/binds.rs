@@ -12,7 +12,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use super::devices::Wanted;
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::points::{self, Kind, LastLink};
-use super::{ApplyError, FileAccess, TargetProblem, step};
+use super::{ApplyError, FileAccess, SpecMount, TargetProblem, step};
+use crate::path::{ContainerPath, HostPath};
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Need, Source};
 use crate::request::{Create, Identity};
@@ -45,13 +46,15 @@ pub(super) fn open_sources<'a>(
     let mut list = Vec::new();
     for (mount, opened) in plan.mounts.iter().zip(opened) {
         let made = match (&mount.source, opened) {
-            (Source::Host(_), Some(opened)) => opened.and_then(|fd| copy(fd, mount, calls)),
+            (Source::Host(_) | Source::Spec(..), Some(opened)) => {
+                opened.and_then(|fd| copy(fd, mount, calls))
+            }
             (Source::Tmpfs { size, mode }, _) => {
                 let tmpfs = memory(mount, size.as_deref(), mode.as_deref(), owner, calls)?;
                 Ok((tmpfs, Kind::Directory))
             }
             (Source::Links(links), _) => links_in_memory(mount, links, calls),
-            (Source::Host(_), None) => Err(io::ErrorKind::NotFound.into()),
+            (Source::Host(_) | Source::Spec(..), None) => Err(io::ErrorKind::NotFound.into()),
         };
         match (made, mount.need) {
             (Ok((tree, kind)), _) => list.push(Opened { mount, tree, kind }),
@@ -59,15 +62,30 @@ pub(super) fn open_sources<'a>(
                 tracing::debug!(source = %mount.source, %error, "mount left out");
             }
             (Err(error), Need::Asked) => {
-                return Err(ApplyError::MountSource {
-                    mount: mount.source.to_string(),
-                    target: mount.target.clone(),
-                    error,
+                let target = mount.target.clone();
+                return Err(match &mount.source {
+                    Source::Spec(path, spec) => ApplyError::SpecSource {
+                        mount: of_spec(path, spec, target),
+                        error,
+                    },
+                    source => ApplyError::MountSource {
+                        mount: source.to_string(),
+                        target,
+                        error,
+                    },
                 });
             }
         }
     }
     Ok(list)
+}
+
+fn of_spec(source: &HostPath, spec: &Path, target: ContainerPath) -> Box<SpecMount> {
+    Box::new(SpecMount {
+        spec: spec.to_owned(),
+        source: source.clone(),
+        target,
+    })
 }
 
 fn copy(fd: OwnedFd, mount: &Mount, calls: Calls) -> io::Result<(Detached, Kind)> {
@@ -199,10 +217,17 @@ pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), A
         io::ErrorKind::NotFound => TargetProblem::Missing,
         _ => TargetProblem::Kernel(error),
     };
-    Err(ApplyError::MountTarget {
-        mount: bind.mount.source.to_string(),
-        target: bind.mount.target.clone(),
-        problem,
+    let target = bind.mount.target.clone();
+    Err(match &bind.mount.source {
+        Source::Spec(path, spec) => ApplyError::SpecTarget {
+            mount: of_spec(path, spec, target),
+            problem,
+        },
+        source => ApplyError::MountTarget {
+            mount: source.to_string(),
+            target,
+            problem,
+        },
     })
 }
 

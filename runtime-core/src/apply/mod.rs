@@ -26,10 +26,29 @@ pub mod survey;
 mod warm;
 pub mod writable;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::path::ContainerPath;
+use crate::path::{ContainerPath, HostPath};
+
+/// A mount that a CDI spec asks for.
+#[derive(Debug)]
+pub struct SpecMount {
+    /// The spec.
+    pub spec: PathBuf,
+    /// On the host.
+    pub source: HostPath,
+    /// In the container.
+    pub target: ContainerPath,
+}
+
+impl fmt::Display for SpecMount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (spec, source) = (self.spec.display(), &self.source);
+        write!(f, "{spec}: mount {source} at {}", self.target)
+    }
+}
 
 /// What could not be done. Every message is complete but for the image's name.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +142,24 @@ pub enum ApplyError {
         mount: String,
         /// The target.
         target: ContainerPath,
+        /// What is wrong.
+        problem: TargetProblem,
+    },
+    /// A mount that a CDI spec asks for has no source that the user may reach.
+    #[error(
+        "CDI: {mount}: source: {error}; the spec is older than the node, or its files are not readable for all; for admins: write it anew, as with nvidia-ctk cdi generate"
+    )]
+    SpecSource {
+        /// The mount.
+        mount: Box<SpecMount>,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The image has something else at the place of such a mount.
+    #[error("CDI: {mount}: target: {problem}")]
+    SpecTarget {
+        /// The mount.
+        mount: Box<SpecMount>,
         /// What is wrong.
         problem: TargetProblem,
     },

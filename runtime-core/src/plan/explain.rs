@@ -10,7 +10,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for mount in &self.mounts {
             let what = match &mount.source {
-                Source::Host(path) => format!("bind {path}"),
+                Source::Host(path) | Source::Spec(path, _) => format!("bind {path}"),
                 Source::Tmpfs { .. } => "tmpfs".to_owned(),
                 Source::Links(links) => format!("{} links", links.len()),
             };
@@ -59,6 +59,9 @@ fn how(mount: &Mount) -> String {
                 text.push_str(&format!(" {name}={value}"));
             }
         }
+    }
+    if let Source::Spec(_, spec) = &mount.source {
+        text.push_str(&format!(" (by {})", spec.display()));
     }
     if mount.need == Need::IfPossible {
         text.push_str(" (where the node has it)");

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::NodeFacts;
 use crate::config::SiteConfig;
 use crate::entry::Entry;
@@ -12,7 +14,7 @@ use crate::request::{Access, Create, MountSource, Propagation, Request, UserMoun
 use crate::sys::mount::Attributes;
 
 /// What happens where a bind cannot be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Need {
     /// The user asked for it: the step fails.
     Asked,
@@ -21,10 +23,12 @@ pub enum Need {
 }
 
 /// What is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// A file or directory of the host; opened with the user's rights.
     Host(HostPath),
+    /// The same, because this CDI spec says so for a device of the step's.
+    Spec(HostPath, PathBuf),
     /// An empty file system in memory, which belongs to the user.
     Tmpfs {
         /// In the words of tmpfs(5).
@@ -40,7 +44,7 @@ pub enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Host(path) => path.fmt(f),
+            Self::Host(path) | Self::Spec(path, _) => path.fmt(f),
             Self::Tmpfs { .. } => f.write_str("tmpfs"),
             Self::Links(_) => f.write_str("links"),
         }
@@ -48,7 +52,7 @@ impl std::fmt::Display for Source {
 }
 
 /// One mount of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// What is shown.
     pub source: Source,
@@ -88,7 +92,7 @@ impl Mount {
     #[must_use]
     pub fn host(&self) -> Option<&HostPath> {
         match &self.source {
-            Source::Host(path) => Some(path),
+            Source::Host(path) | Source::Spec(path, _) => Some(path),
             Source::Tmpfs { .. } | Source::Links(_) => None,
         }
     }

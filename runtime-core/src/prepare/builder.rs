@@ -173,9 +173,10 @@ fn answer(work: Work<'_>, socket: BorrowedFd<'_>) -> std::io::Result<()> {
         }
         Err(error) => {
             let text = match &error {
-                ApplyError::MountSource { .. } | ApplyError::MountTarget { .. } => {
-                    error.to_string()
-                }
+                ApplyError::MountSource { .. }
+                | ApplyError::MountTarget { .. }
+                | ApplyError::SpecSource { .. }
+                | ApplyError::SpecTarget { .. } => error.to_string(),
                 _ => format!("image {image}: {error}"),
             };
             ipc::send(socket, text.get(..2048).unwrap_or(&text).as_bytes(), &[])

@@ -1,4 +1,4 @@
-//! `--container-explain`: what would be done on this node, in lines for people.
+//! `--container-explain` and `oarlock exec --explain`: what would be done on this node, in lines for people.
 //!
 //! Opens the image with the user's rights and asks the site's rules, as for a step
 //! that runs; mounts, copies and starts nothing.
@@ -22,18 +22,7 @@ pub(super) fn lines(
 ) -> Vec<String> {
     let mut out = Vec::new();
     match &chosen.choice {
-        Choice::Run(source, method) => {
-            image(source, request, &mut out);
-            out.push(match (&source.layout, method) {
-                (Layout::Directory, _) => "the directory is bound as it is".to_owned(),
-                (Layout::File(_), Method::Kernel) => "the kernel mounts it".to_owned(),
-                (Layout::File(_), Method::Fuse) => format!(
-                    "{} serves it, as {}",
-                    config.fuse.server.display(),
-                    config.fuse.user
-                ),
-            });
-        }
+        Choice::Run(source, method) => at_once(source, *method, request, config, &mut out),
         Choice::StageFirst(source, _) => {
             image(source, request, &mut out);
             out.push(format!(
@@ -51,6 +40,43 @@ pub(super) fn lines(
     options(request, &mut out);
     out.extend(plan.to_string().lines().map(str::to_owned));
     out
+}
+
+/// The same for a container that a user makes for himself.
+pub(crate) fn of_own(
+    source: &Source,
+    method: Method,
+    plan: &Plan,
+    request: &Request,
+    config: &SiteConfig,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    at_once(source, method, request, config, &mut out);
+    options(request, &mut out);
+    out.extend(plan.to_string().lines().map(str::to_owned));
+    out
+}
+
+fn at_once(
+    source: &Source,
+    method: Method,
+    request: &Request,
+    config: &SiteConfig,
+    out: &mut Vec<String>,
+) {
+    image(source, request, out);
+    // Who runs a server for himself runs it as himself.
+    let as_whom = match request.job {
+        0 => String::new(),
+        _ => format!(", as {}", config.fuse.user),
+    };
+    out.push(match (&source.layout, method) {
+        (Layout::Directory, _) => "the directory is bound as it is".to_owned(),
+        (Layout::File(_), Method::Kernel) => "the kernel mounts it".to_owned(),
+        (Layout::File(_), Method::Fuse) => {
+            format!("{} serves it{as_whom}", config.fuse.server.display())
+        }
+    });
 }
 
 fn image(source: &Source, request: &Request, out: &mut Vec<String>) {

@@ -32,7 +32,7 @@ pub mod debug;
 #[cfg(feature = "construct")]
 mod devices;
 #[cfg(feature = "construct")]
-mod explain;
+pub(crate) mod explain;
 #[cfg(feature = "construct")]
 mod failure;
 #[cfg(feature = "construct")]

@@ -169,9 +169,8 @@ impl Node<'_> {
             groups: Vec::new(),
         };
         let plan = plan::plan(self.request, self.config, &facts);
-        let mut lines = devices.allocation.lines();
+        let mut lines = devices.lines;
         lines.extend(self.held_lines(task, &facts.devices));
-        lines.extend(devices.lines);
         lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
         Ok(lines)
     }

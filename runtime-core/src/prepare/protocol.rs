@@ -166,6 +166,17 @@ pub struct Times {
     pub build: u32,
 }
 
+/// What variables tell of devices, in bytes as it is sent: a message has room for the
+/// longest working directory beside it, for the numbers and for a letter of each
+/// descriptor.
+pub const MAX_SHOWN: usize = MAX_MESSAGE - crate::path::MAX_LENGTH - 64;
+
+/// Whether a container's answer has room for this.
+#[must_use]
+pub fn fits(shown: &Shown) -> bool {
+    postcard::to_stdvec(shown).is_ok_and(|bytes| bytes.len() <= MAX_SHOWN)
+}
+
 /// The bytes that go with the descriptors of a container: the environment's changes,
 /// then those of the way, then the ticket where one is needed.
 #[must_use]
@@ -354,6 +365,38 @@ mod tests {
         assert!(matches!(ToPrepare::read(from_root), Some(ToPrepare::Save)));
         match Answer::read(message(saved_message(OsStr::new("a\nb")))) {
             Some(Answer::Saved(text, None)) => assert_eq!(text, "a b"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_longest_answer_is_a_message() {
+        let workdir = format!("/{}", "w".repeat(crate::path::MAX_LENGTH - 1));
+        let workdir = ContainerPath::new(&workdir).unwrap();
+        // Many small ones take more in the message than they are long.
+        let shown = |count| Shown {
+            variables: vec![("A".to_owned(), String::new()); count],
+            ..Shown::default()
+        };
+        let most = (0..MAX_MESSAGE).rev().find(|n| fits(&shown(*n))).unwrap();
+        assert!(most > 1000 && !fits(&shown(most + 1)), "{most}");
+        let way = Way::new(Vec::new(), crate::way::Ids::Host, None);
+        let longest = container_message(
+            u32::MAX,
+            Times::default(),
+            &way,
+            Some(&workdir),
+            &shown(most),
+        );
+        let descriptors = crate::sys::ipc::MAX_FDS;
+        assert!(
+            longest.len() + descriptors <= MAX_MESSAGE,
+            "{}",
+            longest.len()
+        );
+        match Answer::read(message(longest)) {
+            // Without its descriptors it is none.
+            None => {}
             other => panic!("{other:?}"),
         }
     }

@@ -52,6 +52,8 @@ pub struct Gres {
     pub flags: Vec<String>,
     /// `AutoDetect=` of this line, as `nvml`.
     pub auto_detect: Option<String>,
+    /// Whether it begins with `NodeName`: Slurm reads those after the others.
+    pub is_of_nodes: bool,
     /// Where it stands: the file and the line, counted from 1.
     pub at: (PathBuf, usize),
 }
@@ -113,8 +115,62 @@ fn gres(line: &Line) -> Result<Gres, GresError> {
             .map(str::to_owned)
             .collect(),
         auto_detect: text("AutoDetect"),
+        is_of_nodes: line
+            .entries
+            .first()
+            .is_some_and(|(key, _)| key.eq_ignore_ascii_case("NodeName")),
         at: (line.file.clone(), line.number),
     })
+}
+
+/// One entry of slurm.conf's `Gres=` of a node, as `gpu:a100:4`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configured {
+    /// As `gpu`.
+    pub name: String,
+    /// As `a100`.
+    pub kind: Option<String>,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// What slurm.conf says that a node has; `None` where it does not name the node, which
+/// then has registered itself.
+#[must_use]
+pub fn configured(conf: &Conf, node: &str) -> Option<Vec<Configured>> {
+    let mut default = "";
+    let mut own = None;
+    for line in conf.records("NodeName") {
+        let names = line.get("NodeName").unwrap_or_default();
+        let gres = line.get("Gres");
+        if names.eq_ignore_ascii_case("DEFAULT") {
+            default = gres.unwrap_or(default);
+        } else if hostlist::contains(names, node) {
+            own = Some(gres.unwrap_or(default));
+        }
+    }
+    let entries = own?.split(',').map(str::trim);
+    Some(
+        entries
+            .filter(|entry| !entry.is_empty())
+            .map(entry)
+            .collect(),
+    )
+}
+
+fn entry(text: &str) -> Configured {
+    let text = text.split('(').next().unwrap_or_default();
+    let mut words: Vec<&str> = text.split(':').collect();
+    words.retain(|word| !word.eq_ignore_ascii_case("no_consume"));
+    let number = words.last().and_then(|last| count(last));
+    if number.is_some() {
+        words.pop();
+    }
+    Configured {
+        name: words.first().copied().unwrap_or_default().to_owned(),
+        kind: words.get(1).map(|kind| (*kind).to_owned()),
+        count: number.unwrap_or(1),
+    }
 }
 
 fn count(text: &str) -> Option<u64> {
@@ -164,6 +220,8 @@ mod tests {
         let lines = lines_of(&conf(FILE), "node1").unwrap();
         let numbers: Vec<usize> = lines.iter().map(|gres| gres.at.1).collect();
         assert_eq!(numbers, [1, 2, 4, 5]);
+        let of_nodes: Vec<bool> = lines.iter().map(|gres| gres.is_of_nodes).collect();
+        assert_eq!(of_nodes, [false, true, false, true]);
         let gpus = &lines[1];
         assert_eq!(gpus.name.as_deref(), Some("gpu"));
         assert_eq!(gpus.kind.as_deref(), Some("a100"));
@@ -183,6 +241,37 @@ mod tests {
         assert_eq!(other[1].auto_detect.as_deref(), Some("nvml"));
         assert_eq!(other[1].devices(), 1);
         assert_eq!(lines_of(&conf(FILE), "node4").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_slurm_conf_gives_a_node() {
+        let of = |gres: &str| {
+            let text = format!(
+                "NodeName=DEFAULT Gres=gpu:2\nNodeName=n1 CPUs=1\nNodeName=n[2-3] {gres}\n"
+            );
+            (
+                configured(&conf(&text), "n1"),
+                configured(&conf(&text), "n2"),
+            )
+        };
+        let one = |name: &str, kind: Option<&str>, count| Configured {
+            name: name.to_owned(),
+            kind: kind.map(str::to_owned),
+            count,
+        };
+        let (default, own) = of("Gres=gpu:a100:4(S:0-1),shard:8,gpu,license:no_consume:1K");
+        assert_eq!(default, Some(vec![one("gpu", None, 2)]));
+        assert_eq!(
+            own,
+            Some(vec![
+                one("gpu", Some("a100"), 4),
+                one("shard", None, 8),
+                one("gpu", None, 1),
+                one("license", None, 1024),
+            ])
+        );
+        assert_eq!(of("Gres=").1, Some(Vec::new()));
+        assert_eq!(configured(&conf("NodeName=a Gres=gpu"), "b"), None);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub(crate) fn cases() -> Vec<Case> {
         hooks_are_not_run,
         a_wrong_spec_is_named,
         a_spec_of_a_users_is_not_read,
+        what_a_spec_lacks_is_told_as_the_specs,
+        why_a_spec_does_not_stand_for_a_gpu_is_explained,
+        too_many_variables_are_refused,
     ]
 }
 
@@ -194,6 +197,66 @@ fn a_spec_of_a_users_is_not_read(cluster: &Cluster) {
             .succeeds()
             .says("driver gpus\nfakegpu0\n");
     }
+}
+
+/// The user has asked for none of it, and cannot help it.
+fn what_a_spec_lacks_is_told_as_the_specs(cluster: &Cluster) {
+    let _spec = with_spec(cluster, SPEC);
+    let run = format!("srun -w node1 --gres=gpu:1 --container-image={TINY} sh -c 'echo ran'");
+    let library = "/opt/driver/libfake.so.1.2.3";
+    let begins = format!(
+        "oarlock: node1: CDI: /etc/cdi/site.yaml: mount {library} at /usr/lib/fake-driver/libfake.so.1.2.3: source: "
+    );
+    for (change, why) in [
+        ("chmod 700 /opt/driver", "Permission denied"),
+        (
+            "chmod 755 /opt/driver && rm /opt/driver/*",
+            "No such file or directory",
+        ),
+    ] {
+        cluster.root("node1", change).succeeds();
+        cluster.alice(&run).is_refused([format!("{begins}{why}*")]);
+    }
+}
+
+fn why_a_spec_does_not_stand_for_a_gpu_is_explained(cluster: &Cluster) {
+    let explain = |gres: &str| {
+        cluster.alice(&format!(
+            "srun -w node1 --gres={gres} --container-explain --container-image={TINY} true | grep -e '^node1: GPU' -e CDI -e site.yaml | sed 's/^node1: //'"
+        ))
+    };
+    explain("gpu:1")
+        .succeeds()
+        .says("GPU 0: no CDI spec of this node has devices of a class gpu\n");
+    let _spec = with_spec(cluster, SPEC);
+    explain("gpu:3").succeeds().lines([
+        "GPU 0 is site.org/gpu=0",
+        "GPU 1 is site.org/gpu=1",
+        "GPU 2: no CDI device of kind site.org/gpu stands for number 2, /dev/fakegpu2",
+        "bind /opt/driver/libfake.so.1.2.3 at /usr/lib/fake-driver/libfake.so.1.2.3 ro (by /etc/cdi/site.yaml)",
+    ]);
+    cluster
+        .root("node1", "echo 'unknown: 1' >>/etc/cdi/site.yaml")
+        .succeeds();
+    let output = explain("gpu:1");
+    for line in [
+        "a CDI spec is passed over: /etc/cdi/site.yaml: ",
+        "GPU 0: no CDI spec of this node has devices of a class gpu\n",
+    ] {
+        assert!(output.stdout.contains(line), "{line}{output}");
+    }
+}
+
+/// All ranks are told by one message, which has an end.
+fn too_many_variables_are_refused(cluster: &Cluster) {
+    let variables: String = (0..6000).map(|n| format!("    - A{n}=\n")).collect();
+    let spec = SPEC.replace("    - SITE_DRIVER=1.2.3\n", &variables);
+    let _spec = with_spec(cluster, &spec);
+    cluster
+        .alice(&format!(
+            "srun -w node1 -n2 --gres=gpu:1 --container-image={TINY} sh -c 'echo ran'"
+        ))
+        .is_refused(["oarlock: node1: devices of the step: CDI: the devices' variables are longer than 11 KiB in all; write shorter specs"]);
 }
 
 /// What a hook leaves to ldconfig: a library of the node's, under a name that only its

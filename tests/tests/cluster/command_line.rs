@@ -17,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         exec_environment,
         exec_of_a_broken_image,
         exec_leaves_the_image_untouched,
+        exec_explains,
         inspect_shows_an_image,
         inspect_of_a_broken_image,
         config_check,
@@ -38,6 +39,28 @@ fn exec_runs_a_command(cluster: &Cluster) {
         .alice(&format!("oarlock exec {DEMO} python3 -c 'print(6 * 7)'"))
         .succeeds()
         .says("42\n");
+}
+
+/// What would be done, and nothing of it: no command is needed, and none is run.
+fn exec_explains(cluster: &Cluster) {
+    for command in ["", "touch /home/alice/ran"] {
+        let output = cluster.alice(&format!(
+            "oarlock exec --explain --mount /opt:/x:ro --workdir /x {TINY} {command}; ls ~/ran 2>/dev/null"
+        ));
+        assert_eq!((output.code, output.stderr.as_str()), (2, ""), "{output}");
+        for line in [
+            format!("image {TINY}: lies at {TINY}\n"),
+            "root file system: squashfs of ".to_owned(),
+            "/usr/bin/squashfuse_ll serves it\n".to_owned(),
+            "starts in /x\n".to_owned(),
+            "bind /opt at /x ro\n".to_owned(),
+            "device /dev/null\n".to_owned(),
+        ] {
+            assert!(output.stdout.contains(&line), "{line}{output}");
+        }
+    }
+    let output = cluster.alice("oarlock exec --explain ~/none.sif");
+    assert_eq!((output.code, output.stdout.as_str()), (125, ""), "{output}");
 }
 
 fn exec_passes_the_exit_code(cluster: &Cluster) {

@@ -13,11 +13,18 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Mounts a file system whose server has been stopped.
 pub(crate) fn hanging(cluster: &Cluster) -> Restore<'_> {
+    hanging_at(cluster, "/tmp/hanging")
+}
+
+/// The same, at another place.
+pub(crate) fn hanging_at<'a>(cluster: &'a Cluster, place: &str) -> Restore<'a> {
     cluster.change(
         "node1",
-        "mkdir /tmp/hanging && squashfuse_ll -o allow_other,offset=32768 /opt/images/demo.sif /tmp/hanging \
-         && pkill -STOP -x squashfuse_ll",
-        "pkill -CONT -x squashfuse_ll; sleep 0.2; umount /tmp/hanging; rmdir /tmp/hanging",
+        &format!(
+            "mkdir {place} && squashfuse_ll -o allow_other,offset=32768 /opt/images/demo.sif {place} \
+             && pkill -STOP -x squashfuse_ll"
+        ),
+        format!("pkill -CONT -x squashfuse_ll; sleep 0.2; umount {place}; rmdir {place}"),
     )
 }
 

@@ -7,6 +7,8 @@
 use cluster_tests::images::{DEMO, TINY};
 use cluster_tests::{Case, Cluster, Restore, cases, skip};
 
+use crate::confinement::hanging_at;
+
 pub(crate) fn cases() -> Vec<Case> {
     cases![
         a_step_sees_its_gpus_alone,
@@ -20,6 +22,9 @@ pub(crate) fn cases() -> Vec<Case> {
         a_running_container_keeps_its_devices,
         a_site_shows_none,
         what_was_granted_is_explained,
+        a_rank_may_lock_as_much_as_without_a_container,
+        little_memory_to_lock_is_told,
+        a_search_that_does_not_end_fails_the_step,
     ]
 }
 
@@ -38,7 +43,7 @@ fn needs_constraint(cluster: &Cluster) {
 }
 
 /// node1 without ConstrainDevices, as long as the result lives.
-fn without_constraint(cluster: &Cluster) -> Restore<'_> {
+pub(crate) fn without_constraint(cluster: &Cluster) -> Restore<'_> {
     const FILE: &str = "/etc/slurm/cgroup.conf";
     cluster.change(
         "node1",
@@ -202,6 +207,89 @@ fn a_site_shows_none(cluster: &Cluster) {
         ))
         .succeeds()
         .says("ran\n");
+}
+
+/// node1 with a device that stands for an adapter, as long as the result lives.
+fn with_adapter(cluster: &Cluster) -> Restore<'_> {
+    cluster.change(
+        "node1",
+        "mkdir /dev/infiniband && mknod -m 0666 /dev/infiniband/uverbs0 c 240 0",
+        "rm -r /dev/infiniband",
+    )
+}
+
+fn a_rank_may_lock_as_much_as_without_a_container(cluster: &Cluster) {
+    for before in ["", "ulimit -S -l 32;", "ulimit -l 48;"] {
+        let limits = |container: &str| {
+            let propagate = match before {
+                "" => "",
+                _ => "--propagate=MEMLOCK",
+            };
+            cluster
+                .alice(&format!(
+                    "{before} srun -w node1 {propagate} {container} sh -c 'grep locked /proc/self/limits'"
+                ))
+                .succeeds()
+                .stdout
+        };
+        let image = format!("--container-image={TINY}");
+        assert_eq!(limits(""), limits(&image), "{before}");
+    }
+}
+
+fn little_memory_to_lock_is_told(cluster: &Cluster) {
+    let run = |before: &str, options: &str| {
+        cluster.alice(&format!(
+            "{before} srun -w node1 -n2 {options} --container-image={TINY} sh -c 'if [ $SLURM_PROCID = 0 ]; then ls /dev/infiniband 2>/dev/null; echo ran; fi'"
+        ))
+    };
+    let little = "ulimit -S -l 32;";
+    run(little, "--propagate=MEMLOCK").succeeds().says("ran\n");
+    let _adapter = with_adapter(cluster);
+    let output = run(little, "--propagate=MEMLOCK");
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (0, "uverbs0\nran\n"),
+        "{output}"
+    );
+    output.tells(["oarlock: node1: RDMA: only 32 KiB can be locked in memory (memlock): libraries of MPI fail with an adapter, or do without; *"]);
+    // What is enough for these two ranks is not told of.
+    let output = run("ulimit -S -l 8192;", "--propagate=MEMLOCK --mem=16");
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output}");
+    // A site that shows none says nothing.
+    const FILE: &str = "/etc/oarlock/oarlock.toml";
+    let _none = cluster.change(
+        "node1",
+        &format!("cp -p {FILE} /root/kept && sed -i 's/^rdma = .*/rdma = \"never\"/' {FILE}"),
+        format!("cp -p /root/kept {FILE} && rm /root/kept"),
+    );
+    run(little, "--propagate=MEMLOCK").succeeds().says("ran\n");
+}
+
+/// Without its devices it is not the step that was asked for; who has none is not held up.
+fn a_search_that_does_not_end_fails_the_step(cluster: &Cluster) {
+    const FILE: &str = "/etc/oarlock/oarlock.toml";
+    let _short = cluster.change(
+        "node1",
+        &format!(
+            "cp -p {FILE} /root/kept && sed -i -e 's/^timeout = .*/timeout = 2/' -e 's|^cdi = .*|cdi = [\"/etc/cdi\", \"/opt/hanging/cdi\"]|' {FILE}"
+        ),
+        format!("cp -p /root/kept {FILE} && rm /root/kept"),
+    );
+    // Only where root alone can write is a spec looked for.
+    let _hanging = hanging_at(cluster, "/opt/hanging");
+    let run = |gres: &str| {
+        cluster.alice(&format!(
+            "srun -w node1 -n2 {gres} --container-image={TINY} sh -c 'echo ran'"
+        ))
+    };
+    run("--gres=gpu:1").is_refused([
+        "oarlock: node1: devices of the step: /etc/cdi, /opt/hanging/cdi: no answer within 2 s; is the file system it lies on alive?",
+    ]);
+    run("").succeeds().says("ran\nran\n");
+    cluster
+        .root("node1", "pgrep -x oarlock-prepare | wc -l")
+        .says("0\n");
 }
 
 fn what_was_granted_is_explained(cluster: &Cluster) {

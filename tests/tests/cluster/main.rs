@@ -41,6 +41,7 @@ mod namespaces;
 mod node_failure;
 mod options;
 mod overlays;
+mod parts;
 mod plugstack;
 mod policy;
 mod privileges;
@@ -135,6 +136,7 @@ fn main() -> ExitCode {
         profiles::cases(),
         hostile_profiles::cases(),
         overlays::cases(),
+        parts::cases(),
         laid_over::cases(),
         signatures::cases(),
         attacks::cases(),

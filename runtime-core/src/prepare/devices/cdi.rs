@@ -10,29 +10,28 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use cdi_specs::hooks::{Native, Symlink, classify};
+use host_devices::gpu::Gpus;
 use host_devices::libraries::elf::Elf;
 
-use cdi_specs::{DeviceNode, Edits, Kind, QualifiedName, Registry, Trust, Wanted};
+use cdi_specs::{Device, DeviceNode, Edits, Kind, QualifiedName, Registry, Spec, Trust, Wanted};
 
+use crate::allocation::gpus::Gpu;
 use crate::config::Hooks;
 use crate::path::{ContainerPath, HostPath};
 use crate::plan::mounts::{Mount, Need, Source};
+use crate::prepare::protocol::MAX_SHOWN;
 use crate::request::Create;
-use crate::sys::ipc;
 use crate::sys::mount::Attributes;
 
 /// Where links that belong to devices are in a container.
 const LINKS: &str = "/.oarlock/links";
-
-/// Variables are handed to every rank in one message, with much else.
-const MAX_VARIABLES: usize = ipc::MAX_MESSAGE / 2;
 
 /// Why a device's spec cannot be followed: one line.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::prepare) enum CdiError {
     #[error("{0}; devices.cdi_hooks in oarlock.toml is for the admin to decide")]
     Hook(String),
-    #[error("CDI: the devices' variables are longer than {} KiB; write shorter specs", MAX_VARIABLES >> 10)]
+    #[error("CDI: the devices' variables are longer than {} KiB in all; write shorter specs", MAX_SHOWN >> 10)]
     Variables,
     #[error("CDI: {0}")]
     Resolve(#[from] cdi_specs::ResolveError),
@@ -45,7 +44,7 @@ pub(super) struct Found {
     pub(super) mounts: Vec<Mount>,
     pub(super) variables: Vec<(String, String)>,
     pub(super) libraries: Vec<String>,
-    /// What is not done, for the journal.
+    /// What is not done, for the journal and for who asks.
     pub(super) notes: Vec<String>,
 }
 
@@ -54,26 +53,37 @@ pub(super) fn load(directories: &[PathBuf]) -> Registry {
     Registry::load(Path::new("/"), directories, Trust::ROOT)
 }
 
-/// The devices that stand for one GPU, of every kind that has one for it.
+/// The devices that stand for one GPU or a part of one, of every kind that has one for
+/// it, and why others have none.
 pub(super) fn standing_for(
     registry: &Registry,
-    number: u32,
-    uuid: Option<&str>,
+    gpu: &Gpu,
+    found: &Gpus,
     nodes: &[PathBuf],
-) -> Vec<QualifiedName> {
+) -> (Vec<QualifiedName>, Vec<String>) {
+    let known = gpu.known(found);
+    let part = gpu.part(found);
     let wanted = Wanted {
-        index: Some(number),
-        uuid,
-        mig: None,
+        index: Some(known.map_or(gpu.number, |known| known.index)),
+        // A part is not to be found by the name of its GPU.
+        uuid: known
+            .filter(|_| part.is_none())
+            .and_then(|known| known.uuid.as_deref()),
+        mig: part.as_deref(),
         nodes,
     };
     let is_gpu = |kind: &&Kind| kind.class() == "gpu";
-    registry
-        .kinds()
-        .into_iter()
-        .filter(is_gpu)
-        .filter_map(|kind| registry.choose(kind, &wanted).ok().cloned())
-        .collect()
+    let (mut names, mut reasons) = (Vec::new(), Vec::new());
+    for kind in registry.kinds().into_iter().filter(is_gpu) {
+        match registry.choose(kind, &wanted) {
+            Ok(name) => names.push(name.clone()),
+            Err(why) => reasons.push(why.to_string()),
+        }
+    }
+    if names.is_empty() && reasons.is_empty() {
+        reasons.push("no CDI spec of this node has devices of a class gpu".to_owned());
+    }
+    (names, reasons)
 }
 
 /// What all of `names` ask for together.
@@ -101,16 +111,12 @@ pub(super) fn resolve(
         }
     }
     nodes(&edits.device_nodes, &mut found);
-    mounts(&edits, &mut found);
+    mounts(&edits, &specs_of(registry, names), &mut found);
     found.variables = edits
         .env
         .iter()
         .map(|variable| (variable.name.clone(), variable.value.clone()))
         .collect();
-    let length = |(name, value): &(String, String)| name.len() + value.len();
-    if found.variables.iter().map(length).sum::<usize>() > MAX_VARIABLES {
-        return Err(CdiError::Variables);
-    }
     let mut names = sonames(&edits, &folders);
     names.extend(links_in(&links, &folders, &mut found.notes));
     show_links(names, &mut found);
@@ -140,7 +146,13 @@ fn nodes(list: &[DeviceNode], found: &mut Found) {
     }
 }
 
-fn mounts(edits: &Edits, found: &mut Found) {
+/// The specs that have these devices.
+fn specs_of<'a>(registry: &'a Registry, names: &[QualifiedName]) -> Vec<(&'a Spec, &'a Device)> {
+    let found = names.iter().filter_map(|name| registry.find(name).ok());
+    found.map(|found| (found.spec, found.device)).collect()
+}
+
+fn mounts(edits: &Edits, specs: &[(&Spec, &Device)], found: &mut Found) {
     for mount in &edits.mounts {
         let (Ok(from), Ok(target)) = (
             HostPath::new(&mount.host_path),
@@ -158,9 +170,15 @@ fn mounts(edits: &Edits, found: &mut Found) {
                 .push(format!("CDI: {target}: only binds are made"));
             continue;
         }
+        let spec = specs.iter().find(|(spec, device)| {
+            spec.edits.mounts.contains(mount) || device.edits.mounts.contains(mount)
+        });
         let asks = |word: &str| mount.options.iter().any(|option| option == word);
         found.mounts.push(Mount {
-            source: Source::Host(from),
+            source: match spec {
+                Some((spec, _)) => Source::Spec(from, spec.path.clone()),
+                None => Source::Host(from),
+            },
             target,
             attributes: Attributes {
                 read_only: asks("ro"),
@@ -251,7 +269,7 @@ fn is_of_libraries(directory: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cdi_specs::{Format, Spec};
+    use cdi_specs::Format;
 
     use super::*;
 
@@ -278,13 +296,103 @@ mod tests {
     }
 
     #[test]
-    fn variables_fit_an_answer() {
-        let fits = "x".repeat(MAX_VARIABLES - 1);
-        assert!(resolved(&fits, Hooks::Ignore).is_ok());
-        let error = resolved(&format!("{fits}x"), Hooks::Ignore).unwrap_err();
+    fn why_no_device_stands_for_a_gpu() {
+        let text = "cdiVersion: 0.6.0\nkind: site.org/gpu\ndevices:\n- name: '0'\n  containerEdits:\n    deviceNodes: [{path: /dev/a}]\n";
+        let spec = Spec::parse(text.as_bytes(), Format::Yaml, Path::new("/etc/cdi/a.yaml"));
+        let mut registry = Registry::default();
+        let gpu = |file: &str| Gpu {
+            number: 3,
+            name: None,
+            files: vec![file.into()],
+        };
+        let ask = |registry: &Registry, file: &str| {
+            standing_for(registry, &gpu(file), &Gpus::default(), &[file.into()])
+        };
         assert_eq!(
-            error.to_string(),
-            "CDI: the devices' variables are longer than 8 KiB; write shorter specs"
+            ask(&registry, "/dev/a").1,
+            ["no CDI spec of this node has devices of a class gpu"]
+        );
+        registry.add(spec.unwrap(), 0);
+        let (names, reasons) = ask(&registry, "/dev/a");
+        assert_eq!((names.len(), reasons.len()), (1, 0));
+        let (names, reasons) = ask(&registry, "/dev/b");
+        assert!(names.is_empty());
+        assert_eq!(
+            reasons,
+            ["no CDI device of kind site.org/gpu stands for number 3, /dev/b"]
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_gpu_has_its_own_device() {
+        let node = |cap: u32| format!("/dev/nvidia-caps/nvidia-cap{cap}");
+        let device = |name: &str, caps: &[u32]| {
+            let caps: String = caps
+                .iter()
+                .map(|cap| format!(", {{path: {}}}", node(*cap)))
+                .collect();
+            format!(
+                "- name: '{name}'\n  containerEdits:\n    deviceNodes: [{{path: /dev/nvidia0}}{caps}]\n"
+            )
+        };
+        let text = format!(
+            "cdiVersion: 0.6.0\nkind: nvidia.com/gpu\ndevices:\n{}{}{}{}",
+            device("0", &[]),
+            device("0:0", &[21, 22]),
+            device("0:1", &[30, 31]),
+            device("all", &[21, 22, 30, 31]),
+        );
+        let spec = Spec::parse(text.as_bytes(), Format::Yaml, Path::new("/etc/cdi/a.yaml"));
+        let mut registry = Registry::default();
+        registry.add(spec.unwrap(), 0);
+        let part = |cap: u32| host_devices::gpu::MigInstance {
+            gpu_instance: cap,
+            compute_instance: 0,
+            gpu_node: node(cap).into(),
+            compute_node: node(cap + 1).into(),
+        };
+        let found = Gpus {
+            all: vec![host_devices::gpu::Gpu {
+                vendor: host_devices::gpu::Vendor::Nvidia,
+                index: 0,
+                nodes: vec!["/dev/nvidia0".into()],
+                uuid: Some("GPU-aa".to_owned()),
+                bus: None,
+                model: None,
+                mig: vec![part(21), part(30)],
+                shared: vec!["/dev/nvidiactl".into()],
+            }],
+            problems: Vec::new(),
+        };
+        for (name, expected) in [
+            (None, "0:1"),
+            (Some("MIG-x"), "0:1"),
+            (Some("GPU-aa"), "0:1"),
+        ] {
+            let gpu = Gpu {
+                number: 5,
+                name: name.map(str::to_owned),
+                files: vec!["/dev/nvidia0".into(), node(30).into(), node(31).into()],
+            };
+            let nodes = found.nodes_for(&gpu.files);
+            let (names, reasons) = standing_for(&registry, &gpu, &found, &nodes);
+            let names: Vec<&str> = names.iter().map(QualifiedName::device).collect();
+            assert_eq!(names, [expected], "{reasons:?}");
+        }
+    }
+
+    #[test]
+    fn a_mount_has_its_spec() {
+        let text = "cdiVersion: 0.6.0\nkind: site.org/gpu\ndevices:\n- name: '0'\n  containerEdits:\n    mounts: [{hostPath: /a, containerPath: /b}]\n";
+        let spec = Spec::parse(text.as_bytes(), Format::Yaml, Path::new("/etc/cdi/a.yaml"));
+        let mut registry = Registry::default();
+        registry.add(spec.unwrap(), 0);
+        let names = ["site.org/gpu=0".parse().unwrap()];
+        let found = resolve(&registry, &names, Hooks::Refuse).unwrap();
+        let path = HostPath::new("/a").unwrap();
+        assert_eq!(
+            found.mounts[0].source,
+            Source::Spec(path, "/etc/cdi/a.yaml".into())
         );
     }
 }

@@ -1,34 +1,46 @@
 //! The devices that a step's container shows: what Slurm granted it, and what the site
 //! shows to all.
 
+mod bounded;
 pub(super) mod cdi;
 pub(super) mod driver;
 mod image;
+mod memlock;
 
 use std::path::{Path, PathBuf};
 
 use cdi_specs::{QualifiedName, Registry};
 use host_devices::gpu::{Gpus, Vendor};
 use host_devices::rdma;
+use serde::{Deserialize, Serialize};
 
 use self::driver::Seen;
 use super::failure::Failure;
 use super::node::Node;
+use super::protocol::fits;
 use crate::allocation::{Allocation, has_devices};
 use crate::config;
 use crate::host::Host;
+use crate::limits;
 use crate::plan::mounts::Mount;
+use crate::slurm::place;
 use crate::visible::Shown;
+use bounded::Progress;
+use cdi::CdiError;
 
 /// NVIDIA's libraries belong to the driver, and no image can bring them.
 const NO_SPEC: &str = "GPUs: no CDI spec of this node stands for them, and devices.driver = \"never\" in oarlock.toml, so that the container has the devices and not the driver's libraries; for admins: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
+
+/// Where a site has shares of two kinds, Slurm lets one kind's plugin take the other's
+/// variables away (`gres_g_step_set_env`, with GresTypes of both shard and mps).
+const SHARES_OF_NONE: &str = "the step has shares of GPUs (SLURM_SHARDS_ON_NODE), and Slurm does not say of which; the container shows none; for admins: GresTypes must not have both shard and mps";
 
 /// Whoever joins by name has been told what he joins; not that it may be another GPU.
 const JOINED: &str =
     "the container that is joined shows the devices of the step that made it, and not this step's";
 
 /// The devices of a step on this node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Devices {
     /// Their places in the host's /dev, which are those in the container's.
     pub(super) nodes: Vec<PathBuf>,
@@ -36,29 +48,36 @@ pub(super) struct Devices {
     pub(super) mounts: Vec<Mount>,
     /// What variables tell of them.
     pub(super) shown: Shown,
-    /// What Slurm granted.
-    pub(super) allocation: Allocation,
-    /// What `--container-explain` says of a driver that no spec describes.
+    /// What Slurm granted, which specs are followed, which not, and why, and what of a
+    /// driver is shown that no spec describes: for who asks.
     pub(super) lines: Vec<String>,
 }
 
 impl Node<'_> {
-    /// Finds them. What is wrong with Slurm's files costs the devices that they name,
-    /// and not the step. `seen` is the image, where it is mounted by now.
+    /// Finds them, however long that takes. What is wrong with Slurm's files costs the
+    /// devices that they name, and not the step. `seen` is the image, where it is
+    /// mounted by now.
     ///
     /// # Errors
     /// [`Failure::Device`] and [`Failure::Cdi`].
-    pub(super) fn devices(&self, seen: Option<Seen<'_>>) -> Result<Devices, Failure> {
-        let allocation = Allocation::of(self.request, &Host::this());
+    fn find_devices(
+        &self,
+        progress: Progress<'_>,
+        seen: Option<Seen<'_>>,
+    ) -> Result<Devices, Failure> {
+        if let Some(path) = place::configuration(&Host::this(), None) {
+            progress.at_file(&path);
+        }
+        let mut allocation = Allocation::of(self.request, &Host::this());
         for problem in &allocation.problems {
             tracing::warn!(JOB_STEP = %self.request.label, "{problem}");
         }
         let mut devices = Devices::default();
         match host_devices::Host::at(Path::new("/")) {
-            Ok(host) => self.look_at(&host, &allocation, seen, &mut devices)?,
+            Ok(host) => self.look_at(&host, &mut allocation, (progress, seen), &mut devices)?,
             Err(error) => tracing::warn!(%error, "no devices are looked for"),
         }
-        devices.allocation = allocation;
+        devices.lines.splice(0..0, allocation.lines());
         Ok(devices)
     }
 
@@ -74,7 +93,6 @@ impl Node<'_> {
         });
         Devices {
             nodes: own.nodes,
-            allocation: own.allocation,
             ..Devices::default()
         }
     }
@@ -82,51 +100,74 @@ impl Node<'_> {
     fn look_at(
         &self,
         host: &host_devices::Host,
-        allocation: &Allocation,
-        seen: Option<Seen<'_>>,
+        allocation: &mut Allocation,
+        (progress, seen): (Progress<'_>, Option<Seen<'_>>),
         devices: &mut Devices,
     ) -> Result<(), Failure> {
         let site = &self.config.devices;
-        let gpus = allocation.gpus.as_ref().filter(|_| site.gpus);
+        if site.gpus && allocation.gpus.is_none() && allocation.shares.is_some() {
+            self.tell(SHARES_OF_NONE);
+        }
+        let gpus = allocation.gpus.as_mut().filter(|_| site.gpus);
         let asked = &self.request.options.devices;
         if gpus.is_some() || !asked.is_empty() {
+            let directories: Vec<String> = site
+                .cdi
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            progress.at(&directories.join(", "));
             let registry = cdi::load(&site.cdi);
+            progress.at("/dev, /proc/driver and /sys/class");
             for error in registry.errors() {
                 tracing::warn!(%error, "a CDI spec is passed over");
+                devices
+                    .lines
+                    .push(format!("a CDI spec is passed over: {error}"));
             }
             let found = Gpus::find(host);
             let mut granted = Vec::new();
             let mut names = Vec::new();
+            let mut notes = Vec::new();
             // A device of an NVIDIA GPU for which no spec stands.
             let mut without_spec = None;
-            for gpu in gpus.iter().flat_map(|gpus| &gpus.value.all) {
-                let nodes = found.nodes_for(&gpu.nodes(&found));
-                if nodes.is_empty() {
-                    tracing::warn!(
-                        JOB_STEP = %self.request.label,
-                        "GPU {}: gres.conf names no device for it, and it is not known which it is",
-                        gpu.number
+            if let Some(gpus) = gpus {
+                if let Some(line) = gpus.value.place(&found) {
+                    tracing::warn!(JOB_STEP = %self.request.label, "{line}");
+                    self.tell(&line);
+                }
+                for gpu in gpus.value.all.iter().filter(|gpu| !gpu.files.is_empty()) {
+                    let nodes = found.nodes_for(&gpu.files);
+                    let known = gpu.known(&found);
+                    let (standing, reasons) = cdi::standing_for(&registry, gpu, &found, &nodes);
+                    if standing.is_empty()
+                        && known.is_some_and(|known| known.vendor == Vendor::Nvidia)
+                    {
+                        without_spec = nodes.first().cloned();
+                    }
+                    let number = gpu.number;
+                    notes.extend(
+                        standing
+                            .iter()
+                            .map(|name| format!("GPU {number} is {name}")),
                     );
-                    continue;
+                    if standing.is_empty() {
+                        notes.extend(reasons.iter().map(|why| format!("GPU {number}: {why}")));
+                    }
+                    names.extend(standing);
+                    granted.extend(nodes);
                 }
-                let known = gpu.known(&found);
-                let uuid = known.and_then(|known| known.uuid.as_deref());
-                let devices = cdi::standing_for(&registry, gpu.number, uuid, &nodes);
-                if devices.is_empty() && known.is_some_and(|known| known.vendor == Vendor::Nvidia) {
-                    without_spec = nodes.first().cloned();
-                }
-                names.extend(devices);
-                granted.extend(nodes);
+                devices.shown.numbers = gpus.value.numbers();
             }
             self.add_asked(&registry, &granted, &mut names)?;
             devices.nodes = granted;
-            if let Some(gpus) = gpus {
-                devices.shown.numbers = gpus.value.numbers();
-            }
+            progress.at("the files that CDI specs name");
             let said = cdi::resolve(&registry, &names, site.cdi_hooks)?;
-            for note in said.notes {
+            notes.extend(said.notes);
+            for note in &notes {
                 tracing::info!(JOB_STEP = %self.request.label, "{note}");
             }
+            devices.lines.extend(notes);
             devices.nodes.extend(said.nodes);
             devices.mounts = said.mounts;
             devices.shown.variables = said.variables;
@@ -136,10 +177,20 @@ impl Node<'_> {
                 (Some(_), config::Driver::Never) => self.tell(NO_SPEC),
                 (Some(gpu), config::Driver::Auto) => self.show_driver(host, &gpu, seen, devices),
             }
+            if !fits(&devices.shown) {
+                return Err(CdiError::Variables.into());
+            }
         }
         if site.rdma == config::Rdma::Auto {
-            let nodes = rdma::nodes(host).into_iter().map(|node| node.path);
-            devices.nodes.extend(nodes);
+            let nodes = rdma::nodes(host);
+            let memory = allocation.memory.as_ref().map(|memory| memory.value);
+            let (environment, now) = (&self.request.environment, limits::memlock_now());
+            if let Some(line) = memlock::line(&nodes, environment, now, memory, allocation.ranks) {
+                self.tell(&line);
+            }
+            devices
+                .nodes
+                .extend(nodes.into_iter().map(|node| node.path));
         }
         Ok(())
     }
