@@ -208,7 +208,7 @@ fn foreign_devices_are_closed_where_slurm_leaves_them_open(cluster: &Cluster) {
              try='for d in /dev/fakegpu0 /proc/'$(cat ~/pid)'/root/dev/fakegpu0 /proc/'$(cat ~/pid)'/root/dev/fakegpu3; do cat $d 2>&1 | sed \"s/.*: //\"; done'\n\
              echo outside; srun -Q -w node1 --gres=gpu:1 sh -c \"$try\"\n\
              echo inside; srun -Q -w node1 --gres=gpu:1 --container-image={DEMO} sh -c \"$try; cat /dev/null; head -c 1 /dev/urandom | wc -c; echo x >/dev/tty; true\" 2>&1 | sed 's/.*tty: //'\n\
-             echo terminal; script -qec \"srun -Q -w node1 --pty --container-image={DEMO} sh -c 'echo x >/dev/tty'\" /dev/null </dev/null | tr -d '\\r'\n\
+             echo terminal; script -qec \"srun -Q -w node1 --pty --container-image={DEMO} sh -c 'echo x >/dev/tty'\" /dev/null </dev/null | tr -d '\\r' | grep -o 'x$'\n\
              touch ~/stop; wait; rm ~/pid ~/stop"
         ))
         .succeeds()
