@@ -240,7 +240,7 @@ fn a_rank_may_lock_as_much_as_without_a_container(cluster: &Cluster) {
 fn little_memory_to_lock_is_told(cluster: &Cluster) {
     let run = |before: &str, options: &str| {
         cluster.alice(&format!(
-            "{before} srun -w node1 -n2 {options} --container-image={TINY} sh -c 'if [ $SLURM_PROCID = 0 ]; then ls /dev/infiniband 2>/dev/null; echo ran; fi'"
+            "{before} srun -Q -w node1 -n2 {options} --container-image={TINY} sh -c 'if [ $SLURM_PROCID = 0 ]; then ls /dev/infiniband 2>/dev/null; echo ran; fi'"
         ))
     };
     let little = "ulimit -S -l 32;";
@@ -300,7 +300,8 @@ fn what_was_granted_is_explained(cluster: &Cluster) {
         .succeeds()
         .lines([
             "granted: nodes 1 (SLURM_STEP_NUM_NODES)",
-            "granted: memory 100 MiB (SLURM_MEM_PER_NODE)",
+            "granted: memory 100 MiB (Slurm)",
+            "granted: cores 0-3 (Slurm)",
             "granted: ranks on this node 2 (Slurm)",
             "granted: GPUs 0 at /dev/fakegpu0, 1 at /dev/fakegpu1 (SLURM_STEP_GPUS and /etc/slurm/gres.conf)",
             "device /dev/fakegpu0",
