@@ -67,7 +67,7 @@ pub(crate) fn run(args: &GcArgs) -> Result<(), GcError> {
             error,
         })?;
     }
-    cgroup::release::release(Whose::All).map_err(|error| GcError::Groups { error })?;
+    cgroup::release::release(Whose::All, None).map_err(|error| GcError::Groups { error })?;
     let path = &config.writable.path;
     release::again()
         .and_then(|()| gone::delete_behind(path, || Ok(())))

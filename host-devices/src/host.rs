@@ -101,17 +101,22 @@ impl Host {
         self.stat(path).map(|stat| (stat.st_dev, stat.st_ino))
     }
 
-    /// A regular file for reading; `None` where there is none.
+    /// A regular file for reading; `None` where there is none. What others than root could have written is not
+    /// read: libraries are parsed, and whoever looks for them may be root.
     ///
     /// # Errors
     ///
-    /// [`Problem::Read`] where it is there and cannot be opened.
+    /// [`Problem::Read`] where it is there and cannot be opened, [`Problem::Foreign`].
     pub(crate) fn file(&self, path: &Path) -> Result<Option<File>, Problem> {
         if !self.is_file(path) {
             return Ok(None);
         }
         match self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
-            Ok(file) => Ok(Some(File::from(file))),
+            Ok(file) => match rustix::fs::fstat(&file) {
+                Ok(about) if self.stand_ins || is_roots(&about) => Ok(Some(File::from(file))),
+                Ok(_) => Err(Problem::Foreign(path.to_owned())),
+                Err(errno) => Err(Problem::read(path, errno)),
+            },
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Problem::read(path, errno)),
         }
@@ -207,6 +212,11 @@ impl Host {
     }
 }
 
+/// Whether root alone can have written a file.
+fn is_roots(about: &Stat) -> bool {
+    about.st_uid == 0 && about.st_mode & 0o022 == 0
+}
+
 /// A decimal number as the kernel writes it: digits only, no leading zero.
 pub(crate) fn number(text: &str) -> Option<u32> {
     let plain = text == "0" || !text.starts_with('0');
@@ -250,6 +260,22 @@ mod tests {
         assert_eq!(
             host.read(path, 4).expect_err("long").to_string(),
             "/long is longer than 4 bytes, more than such a file has; look what wrote it"
+        );
+    }
+
+    #[test]
+    fn what_others_could_have_written_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = Root::new();
+        root.file("lib.so", "text");
+        let host = Host::at(&root.path("")).expect("a root");
+        let writable = std::fs::Permissions::from_mode(0o664);
+        std::fs::set_permissions(root.path("lib.so"), writable).expect("a mode");
+        let problem = host.read(Path::new("/lib.so"), 10).expect_err("others'");
+        assert!(
+            problem
+                .to_string()
+                .starts_with("/lib.so: others than root could have written it")
         );
     }
 

@@ -27,6 +27,9 @@ pub enum Problem {
         /// The most that is read, in bytes.
         limit: u64,
     },
+    /// A file of the driver's that is not root's alone, and is not read.
+    #[error("{}: others than root could have written it; chown root and chmod go-w it", .0.display())]
+    Foreign(PathBuf),
     /// The cache of libraries is not as ldconfig writes it; the usual directories were looked into instead.
     #[error("{}: {why}; run ldconfig", path.display())]
     Cache {

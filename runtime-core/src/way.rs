@@ -57,9 +57,19 @@ impl Way {
     /// # Errors
     /// What the kernel said.
     pub fn join_groups(&mut self) -> io::Result<()> {
+        if self.groups.is_empty() {
+            return Ok(());
+        }
+        // Linux before 6.2 gives who comes into a cpuset all of its CPUs, and Slurm has
+        // bound the task already.
+        let bound = rustix::thread::sched_getaffinity(None);
         for processes in self.groups.drain(..) {
             // The one who writes.
             rustix::io::write(&processes, b"0")?;
+        }
+        if let Ok(bound) = bound {
+            // Fails where none of these CPUs is the step's: then the cpuset's stand.
+            let _ = rustix::thread::sched_setaffinity(None, &bound);
         }
         Ok(())
     }

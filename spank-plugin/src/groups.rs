@@ -17,7 +17,7 @@ pub(crate) fn tell_of_memory(spank: Spank) {
     if killed > 0 {
         let (memory, _) = spank.memory();
         ffi::log_error(&format!(
-            "oarlock: the kernel ended {killed} of the step's processes, as it had used all of its {memory} MiB; ask for more with --mem"
+            "oarlock: the kernel ended {killed} of the step's processes for want of memory; it may use {memory} MiB here: ask for more with --mem"
         ));
     }
 }

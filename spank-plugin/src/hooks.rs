@@ -87,7 +87,7 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
         // slurmd starts: what jobs of a former one left goes. Steps that run have
         // mounts of their own.
         release(|| Some(Whose::All));
-        let _ = catch_unwind(|| cgroup::release::release(Whose::All));
+        let _ = catch_unwind(|| cgroup::release::release(Whose::All, None));
         let _ = kept::announce_epilog();
     }
     if !is_client() && !is_step() {
@@ -348,13 +348,18 @@ pub unsafe extern "C" fn slurm_spank_job_epilog(
         if let Err(error) = containers::release::job(job) {
             ffi::log_error(&format!("oarlock: the containers of job {job}: {error}"));
         }
-        if let Err(error) = cgroup::release::release(Whose::Job(job)) {
+        if let Err(error) = cgroup::release::release(Whose::Job(job), own_node().as_deref()) {
             ffi::log_error(&format!(
                 "oarlock: the control groups of job {job}: {error}"
             ));
         }
         Some(Whose::Job(job))
     })
+}
+
+/// What Slurm calls the node, in an epilog's environment: prolog and epilog guide.
+fn own_node() -> Option<String> {
+    std::env::var("SLURMD_NODENAME").ok()
 }
 
 /// Never an error: a node is not drained for a mount that stays.

@@ -182,17 +182,21 @@ pub(crate) fn pass_on(spank: Spank) -> PassOn {
 /// slurmstepd's own socket, which lies in SlurmdSpoolDir and is named for the node and
 /// the step (stepd_api.c).
 fn own_socket(job: u32, step: u32) -> Option<PathBuf> {
-    let own = format!("_{job}.{step}");
-    ffi::own_socket_paths().into_iter().find(|path| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().ends_with(&own))
-    })
+    ffi::own_socket_paths()
+        .into_iter()
+        .find(|path| node_name(path, job, step).is_some())
 }
 
-/// The node, as Slurm calls it: the environment tells it to tasks only.
+/// The node, as Slurm calls it: the environment tells it to tasks only. Behind the step
+/// of a component of a heterogeneous job is the component's number.
 fn node_name(socket: &Path, job: u32, step: u32) -> Option<String> {
     let name = socket.file_name()?.to_str()?;
-    Some(name.strip_suffix(&format!("_{job}.{step}"))?.to_owned())
+    let (node, rest) = name.rsplit_once(&format!("_{job}.{step}"))?;
+    let is_component = |rest: &str| {
+        rest.strip_prefix('.')
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    (rest.is_empty() || is_component(rest)).then(|| node.to_owned())
 }
 
 /// Where Slurm's PMIx server will meet its clients (mpi/pmix, pmixp_info.c): a
@@ -232,4 +236,25 @@ pub(crate) fn variable<'a>(environment: &'a [OsString], name: &OsStr) -> Option<
             .strip_prefix(name.as_bytes())?
             .strip_prefix(b"=")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_names_its_node() {
+        for (path, expected) in [
+            ("/spool/node1_7.0", Some("node1")),
+            ("/spool/rack_1_7.0", Some("rack_1")),
+            ("/spool/node1_7.0.1", Some("node1")),
+            ("/spool/node1_7.01", None),
+            ("/spool/node1_17.0", None),
+            ("/spool/node1_7.0.x", None),
+            ("/spool/7.0", None),
+        ] {
+            let found = node_name(Path::new(path), 7, 0);
+            assert_eq!(found.as_deref(), expected, "{path}");
+        }
+    }
 }

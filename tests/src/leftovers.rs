@@ -44,7 +44,7 @@ find /tmp /var/tmp /run /dev/shm /dev/mqueue /var/spool/slurmd -xdev -mindepth 1
     -not -path '/run/oarlock/index*' -not -path '/var/spool/slurmd/cred_state*' 2>/dev/null | sed 's/^/entry /'
 find /var/lib/oarlock/containers -xdev -mindepth 3 -maxdepth 3 2>/dev/null | sed 's/^/entry /'
 find / /etc /home /root /opt /mnt /srv /var /var/lib -xdev -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/entry /'
-find /sys/fs/cgroup/*/oarlock* -type d 2>/dev/null | sed 's/^/cgroup /'
+find /sys/fs/cgroup -mindepth 1 -maxdepth 5 -path '*/oarlock*' -type d 2>/dev/null | sed 's/^/cgroup /'
 find /sys/fs/cgroup/*/slurm* -maxdepth 3 -name 'job_*' 2>/dev/null | sed 's/^/cgroup /'
 ls /dev | sed 's/^/device /'
 true

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use runtime_core::cgroup::cpus::{Shape, Topology};
 use runtime_core::cgroup::hierarchy::{Hierarchy, Version};
-use runtime_core::cgroup::plan::Controller;
+use runtime_core::cgroup::plan::{self, Controller};
 use runtime_core::config::Enforce;
 use runtime_core::slurm::conf::Conf;
 
@@ -68,6 +69,9 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
         findings.not_here("slurm's", "no slurm.conf that could be read");
         return;
     };
+    if node.config.cgroup.enforce != Enforce::Never {
+        cpus(node, slurm, findings);
+    }
     plugins(slurm, findings);
     let Some(found) = node.beside_slurm_conf("cgroup.conf") else {
         let conf = Conf::default();
@@ -99,12 +103,8 @@ fn own(node: &Node, findings: &mut Findings) {
     let second = hierarchies.iter().find(|own| own.version == Version::V2);
     let in_second = second.map(|own| text(&own.place.join("cgroup.controllers")));
     let has = |controller: Controller| {
-        let name = controller.name();
-        hierarchies.iter().any(|own| own.controls(name))
-            || in_second.as_ref().is_some_and(|all| {
-                controller == Controller::Devices
-                    || all.split_ascii_whitespace().any(|own| own == name)
-            })
+        let in_second = in_second.as_deref().unwrap_or_default();
+        plan::hierarchy_of(&hierarchies, in_second, controller).is_some_and(|own| !own.read_only)
     };
     let names = |wanted: bool| {
         let all = Controller::ALL
@@ -121,6 +121,16 @@ fn own(node: &Node, findings: &mut Findings) {
             format!("auto, and the node has {}, not {lacking}", if there.is_empty() { "nothing" } else { &there }),
             "mount those controllers, or boot with version 2: steps are held to no more than what is there",
         ),
+    }
+}
+
+/// Whether Slurm's cores can be told from the machine's CPUs, where Slurm does not hold
+/// steps to them.
+fn cpus(node: &Node, slurm: &Conf, findings: &mut Findings) {
+    const NAME: &str = "cores";
+    match Shape::of(slurm, &node.name).and_then(|shape| Topology::of(&node.host).cpus("0", shape)) {
+        Ok(cpus) => findings.ok(NAME, format!("the first of Slurm's is CPU {cpus}")),
+        Err(why) => findings.not_here(NAME, format!("cgroup.enforce holds no step to CPUs: {why}")),
     }
 }
 
@@ -278,9 +288,13 @@ mod tests {
                 "ConstrainDevices=yes\nconstraincores=YES\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n",
             ),
         ]);
-        assert_eq!(found.len(), 9);
+        assert_eq!(found.len(), 10);
+        // The tree has no CPUs.
+        let others = found.iter().filter(|(name, _)| name != "cores");
         assert!(
-            found.iter().all(|(_, verdict)| *verdict == Verdict::Ok),
+            others
+                .into_iter()
+                .all(|(_, verdict)| *verdict == Verdict::Ok),
             "{found:?}"
         );
     }

@@ -234,8 +234,9 @@ fn tell(problem: &Problem, spec: Spec, findings: &mut Findings) {
         // A spec may bring it from elsewhere, such as a container of the driver's.
         Problem::NoLibrary { .. } if spec == Spec::All => return,
         Problem::NoLibrary { .. } => Verdict::Failed,
-        Problem::Library { path, .. } if is_cuda(path) => Verdict::Failed,
+        Problem::Library { path, .. } | Problem::Foreign(path) if is_cuda(path) => Verdict::Failed,
         Problem::Library { .. }
+        | Problem::Foreign(_)
         | Problem::Read { .. }
         | Problem::TooLong { .. }
         | Problem::Cache { .. }

@@ -46,7 +46,7 @@ pub(super) fn open_sources<'a>(
     let mut list = Vec::new();
     for (mount, opened) in plan.mounts.iter().zip(opened) {
         let made = match (&mount.source, opened) {
-            (Source::Host(_) | Source::Spec(..), Some(opened)) => {
+            (Source::Host(_) | Source::Spec(..) | Source::Groups(_), Some(opened)) => {
                 opened.and_then(|fd| copy(fd, mount, calls))
             }
             (Source::Tmpfs { size, mode }, _) => {
@@ -54,7 +54,9 @@ pub(super) fn open_sources<'a>(
                 Ok((tmpfs, Kind::Directory))
             }
             (Source::Links(links), _) => links_in_memory(mount, links, calls),
-            (Source::Host(_) | Source::Spec(..), None) => Err(io::ErrorKind::NotFound.into()),
+            (Source::Host(_) | Source::Spec(..) | Source::Groups(_), None) => {
+                Err(io::ErrorKind::NotFound.into())
+            }
         };
         match (made, mount.need) {
             (Ok((tree, kind)), _) => list.push(Opened { mount, tree, kind }),
@@ -234,7 +236,7 @@ pub(super) fn refuse_target(bind: &Opened<'_>, error: io::Error) -> Result<(), A
 pub(super) fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), ApplyError> {
     let resolve = || points::resolve_to(root.as_fd(), &bind.mount.target, last_link(bind));
     let uncovered = |point: OwnedFd| {
-        if !bind.mount.replaces() {
+        if !matches!(bind.mount.source, Source::Groups(_)) {
             return Ok(point);
         }
         // Fails where nothing is mounted, and where it cannot be taken away: then it is

@@ -1,10 +1,11 @@
 //! The CPUs of the cores that Slurm granted.
 //!
-//! Slurm counts a node's cores from 0, socket by socket; the kernel numbers CPUs as the
-//! firmware has them. slurmd goes from the one to the other by the order in which hwloc
-//! lists sockets, cores and threads: each by its CPU of the lowest number (xcpuinfo.c).
-//! Where that order is not known for certain nothing is given, for wrong CPUs are
-//! another job's.
+//! Slurm counts a node's cores from 0, in the order in which hwloc lists them; the kernel
+//! numbers CPUs as the firmware has them. hwloc goes down a tree: packages, in them dies,
+//! NUMA nodes and third-level caches, in these cores, each by its CPU of the lowest number
+//! (slurmd's xcpuinfo.c). Here it is packages and cores alone; a machine on which what is
+//! between makes another order, as with clusters of cores in a socket, is refused. Where
+//! anything is not known for certain nothing is given, for wrong CPUs are another job's.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,6 +22,8 @@ const MAX_CPUS: u32 = 1 << 14;
 pub struct Topology {
     /// The CPUs of each core, in Slurm's order.
     cores: Vec<Vec<u32>>,
+    /// Whether something between packages and cores may make another order.
+    is_mixed: bool,
 }
 
 /// A node as slurm.conf describes it.
@@ -48,6 +51,9 @@ pub enum Unknown {
         /// The same.
         says: String,
     },
+    /// What is between sockets and cores makes an order that is not known.
+    #[error("the cores of a socket are numbered across its dies, NUMA nodes or caches")]
+    Mixed,
     /// slurm.conf does not name the node.
     #[error("slurm.conf has no line for this node")]
     NoNode,
@@ -66,6 +72,8 @@ impl Topology {
             .collect();
         cpus.sort_unstable();
         let mut cores: Vec<(u32, Vec<u32>)> = Vec::new();
+        let mut between: Vec<Vec<Option<u32>>> = Vec::new();
+        let nodes = numa_nodes(host);
         for cpu in cpus {
             if cores.iter().any(|(_, threads)| threads.contains(&cpu)) {
                 continue;
@@ -80,25 +88,53 @@ impl Topology {
             ) else {
                 continue;
             };
+            // Each named by its CPU of the lowest number.
+            let lowest = |name: &str| {
+                let path = format!("{}/cpu{cpu}/{name}", directory.display());
+                list(&host.word(&path)?)?.into_iter().min()
+            };
+            let node = nodes.iter().find(|node| node.contains(&cpu));
+            between.push(vec![
+                lowest("topology/die_cpus_list"),
+                lowest("cache/index3/shared_cpu_list"),
+                node.and_then(|node| node.iter().min().copied()),
+            ]);
             cores.push((socket, siblings));
         }
-        Self::from_cores(&cores)
+        Self::from_cores(&cores, &between)
     }
 
-    /// Sockets and CPUs of the cores, in the order of each one's lowest CPU.
-    fn from_cores(cores: &[(u32, Vec<u32>)]) -> Self {
+    /// Sockets and CPUs of the cores, in the order of each one's lowest CPU, and what is
+    /// between.
+    fn from_cores(cores: &[(u32, Vec<u32>)], between: &[Vec<Option<u32>>]) -> Self {
         let mut sockets: Vec<u32> = Vec::new();
         for (socket, _) in cores {
             if !sockets.contains(socket) {
                 sockets.push(*socket);
             }
         }
-        let cores = sockets
+        let ordered: Vec<usize> = sockets
             .iter()
-            .flat_map(|socket| cores.iter().filter(move |(own, _)| own == socket))
-            .map(|(_, threads)| threads.clone())
+            .flat_map(|socket| {
+                let all = cores.iter().enumerate();
+                all.filter(move |(_, (own, _))| own == socket)
+            })
+            .map(|(place, _)| place)
             .collect();
-        Self { cores }
+        let levels = between.first().map_or(0, Vec::len);
+        let is_mixed = (0..levels).any(|level| {
+            let groups = ordered
+                .iter()
+                .filter_map(|core| between.get(*core)?.get(level).copied());
+            !is_in_runs(groups)
+        });
+        Self {
+            cores: ordered
+                .iter()
+                .filter_map(|core| cores.get(*core).map(|(_, threads)| threads.clone()))
+                .collect(),
+            is_mixed,
+        }
     }
 
     /// The machine as slurm.conf would describe it; `None` where its cores are not alike.
@@ -125,6 +161,9 @@ impl Topology {
         };
         if self.shape() != Some(node) {
             return Err(differs());
+        }
+        if self.is_mixed {
+            return Err(Unknown::Mixed);
         }
         let numbers = list(cores).ok_or_else(|| Unknown::List(cores.to_owned()))?;
         let mut cpus = Vec::new();
@@ -206,6 +245,35 @@ impl From<[Option<u64>; 6]> for Shape {
     }
 }
 
+/// The CPUs of each NUMA node.
+fn numa_nodes(host: &Host) -> Vec<Vec<u32>> {
+    let directory = Path::new("/sys/devices/system/node");
+    let names = host.list(directory).unwrap_or_default();
+    names
+        .iter()
+        .filter_map(|name| {
+            let name = name.to_str()?;
+            name.strip_prefix("node")?.parse::<u32>().ok()?;
+            list(&host.word(&format!("{}/{name}/cpulist", directory.display()))?)
+        })
+        .collect()
+}
+
+/// Whether what is the same stands together.
+fn is_in_runs<T: PartialEq>(list: impl Iterator<Item = T>) -> bool {
+    let mut seen: Vec<T> = Vec::new();
+    for one in list {
+        if seen.last() == Some(&one) {
+            continue;
+        }
+        if seen.contains(&one) {
+            return false;
+        }
+        seen.push(one);
+    }
+    true
+}
+
 /// How many cores a list of Slurm's has; none where it is no list.
 #[must_use]
 pub fn count(cores: &str) -> usize {
@@ -255,12 +323,15 @@ mod tests {
     /// Two sockets of two cores with two threads, numbered as firmware likes to: the
     /// sockets by turns, the second threads behind all first ones.
     fn machine() -> Topology {
-        Topology::from_cores(&[
-            (0, vec![0, 4]),
-            (1, vec![1, 5]),
-            (0, vec![2, 6]),
-            (1, vec![3, 7]),
-        ])
+        Topology::from_cores(
+            &[
+                (0, vec![0, 4]),
+                (1, vec![1, 5]),
+                (0, vec![2, 6]),
+                (1, vec![3, 7]),
+            ],
+            &[],
+        )
     }
 
     const NODE: Shape = Shape {
@@ -297,9 +368,29 @@ mod tests {
         assert!(error(&machine(), "0", 4, 1).contains("4 x 2"));
         assert!(error(&machine(), "4", 4, 2).contains("slurm.conf says 4 x 2"));
         assert_eq!(error(&machine(), "0-", 4, 2), "\"0-\" is no list of cores");
-        let uneven = Topology::from_cores(&[(0, vec![0, 1]), (0, vec![2])]);
+        let uneven = Topology::from_cores(&[(0, vec![0, 1]), (0, vec![2])], &[]);
         assert!(error(&uneven, "0", 2, 2).contains("2 different"));
         assert!(error(&Topology::default(), "0", 1, 1).contains("0 different"));
+    }
+
+    /// One socket with two NUMA nodes, whose cores are numbered by turns: hwloc, and so
+    /// Slurm, lists the first node's before the second's.
+    #[test]
+    fn what_is_between_sockets_and_cores_must_not_mix_them() {
+        let cores: Vec<(u32, Vec<u32>)> = (0..4).map(|cpu| (0, vec![cpu])).collect();
+        let node = Shape {
+            cores: 4,
+            threads: 1,
+        };
+        let with = |nodes: [u32; 4]| {
+            let between: Vec<Vec<Option<u32>>> = nodes
+                .iter()
+                .map(|node| vec![Some(0), None, Some(*node)])
+                .collect();
+            Topology::from_cores(&cores, &between).cpus("1", node)
+        };
+        assert_eq!(with([0, 0, 2, 2]), Ok("1".to_owned()));
+        assert_eq!(with([0, 1, 0, 1]), Err(Unknown::Mixed));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::fmt;
 /// The file of version 1 that takes rules.
 pub(super) const ALLOW: &str = "devices.allow";
 
+/// A removed file of an overlay is a device that is made (Linux before 5.8 asks), and
+/// nothing that could be opened.
+pub(super) const WHITEOUT: &str = "c 0:0 m";
+
 /// Character devices that may be opened, for reading and writing. None may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
@@ -102,6 +106,12 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
         instruction(AND, KIND, 0, 0, 0xffff),
         load(FIRST, MAJOR),
         load(SECOND, MINOR),
+        // A removed file of an overlay is a device 0:0 that is made (Linux before 5.8 asks
+        // here), and nothing that could be opened.
+        instruction(JUMP_IF_NOT, FIRST, 0, 3, 0),
+        instruction(JUMP_IF_NOT, SECOND, 0, 2, 0),
+        instruction(MOVE, RESULT, 0, 0, 1),
+        instruction(EXIT, 0, 0, 0, 0),
         instruction(MOVE, RESULT, 0, 0, 0),
         // To the end that comes next but one: nothing is made.
         instruction(JUMP_IF_ANY, DOING, 0, 1, MAKE),
@@ -196,6 +206,7 @@ mod tests {
             (CHAR, write, 1, 3, true),
             (CHAR, write, 1, 1, false),
             (CHAR, make, 240, 1, false),
+            (CHAR, make, 0, 0, true),
             (CHAR, make | read, 240, 1, false),
             (BLOCK, read, 240, 1, false),
             (BLOCK, read, 7, 0, false),

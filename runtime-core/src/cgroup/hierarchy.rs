@@ -24,6 +24,8 @@ pub struct Hierarchy {
     root: String,
     /// Its kind.
     pub version: Version,
+    /// Whether nobody can make a group there.
+    pub read_only: bool,
     /// Controllers, or a name as `name=systemd`; for version 2 empty, as the mount does
     /// not tell them.
     pub controllers: Vec<String>,
@@ -76,6 +78,8 @@ impl Hierarchy {
         let options = right.nth(1)?;
         let mut left = left.split(' ').skip(3);
         let (root, place) = (left.next()?.to_owned(), PathBuf::from(left.next()?));
+        let is_read_only = |options: &str| options.split(',').any(|word| word == "ro");
+        let read_only = is_read_only(left.next()?) || is_read_only(options);
         let (version, controllers) = match kind {
             "cgroup2" => (Version::V2, Vec::new()),
             "cgroup" => (Version::V1, controllers(options)),
@@ -85,6 +89,7 @@ impl Hierarchy {
             place,
             root,
             version,
+            read_only,
             controllers,
         })
     }
@@ -170,6 +175,17 @@ pub(super) mod tests {
                 "/sys/fs/cgroup/freezer/slurm/uid_1/job_2/step_0",
             ]
         );
+    }
+
+    #[test]
+    fn a_mount_or_its_file_system_is_read_only() {
+        for (line, expected) in [
+            ("1 1 0:1 / /c rw,nosuid - cgroup cgroup rw,pids", false),
+            ("1 1 0:1 / /c ro,nosuid - cgroup cgroup rw,pids", true),
+            ("1 1 0:1 / /c rw,nosuid - cgroup2 cgroup2 ro", true),
+        ] {
+            assert_eq!(Hierarchy::all(line)[0].read_only, expected, "{line}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ use super::groups::{Groups, write_existing};
 use super::hierarchy::{Hierarchy, Version};
 use super::own::Step;
 use super::plan::{Controller, Holder, Limits, Placement, Setting, placements};
-use super::release;
+use super::{present, release};
+use crate::request::Identity;
 use crate::sys;
 
 /// A step of the same job that ends takes the tree with it, which is made again.
@@ -24,7 +25,7 @@ const TRIES: usize = 100;
 
 /// Why a step could not be held to its allocation.
 #[derive(Debug, thiserror::Error)]
-#[error("control group {}: {what}: {error}; cgroup.enforce in oarlock.toml is for the admin to decide", path.display())]
+#[error("control group {}: {what}: {error}; for admins: cgroup.enforce = \"never\" in oarlock.toml does without", path.display())]
 pub struct HoldError {
     path: PathBuf,
     what: String,
@@ -84,12 +85,32 @@ pub fn in_version_2(hierarchies: &[Hierarchy]) -> String {
         .unwrap_or_default()
 }
 
-/// Makes the groups of a step and sets its limits and those of its job.
+/// As [`super::plan::holders`], with what the node's own groups say.
+#[must_use]
+pub fn holders(task: &Groups) -> [(Controller, Holder); 4] {
+    let hierarchies = task.hierarchies();
+    super::plan::holders(hierarchies, task.text(), &in_version_2(hierarchies)).map(
+        |(controller, holder)| {
+            let Holder::Own(place, _) = &holder else {
+                return (controller, holder);
+            };
+            let bounding = hierarchies
+                .iter()
+                .find(|own| own.place == *place)
+                .and_then(|own| present::bounding(own, own.group_in(task.text())?, controller));
+            (controller, bounding.map_or(holder, Holder::Node))
+        },
+    )
+}
+
+/// Makes the groups of a step and sets its limits and those of its job; `who` will join
+/// them.
 ///
 /// # Errors
 /// [`HoldError`]; nothing is left then.
 pub fn hold(
     step: &Step,
+    who: &Identity,
     holders: &[(Controller, Holder)],
     of_job: &Limits,
     of_step: &Limits,
@@ -97,6 +118,12 @@ pub fn hold(
     let mut held = StepGroups::default();
     for placement in placements(holders, of_step) {
         match make(step, &placement, of_job, of_step) {
+            Ok(Some(group)) if placement.version == Version::V2 && !may_join(&group, who) => {
+                tracing::warn!(
+                    group = %group.directory.display(),
+                    "this kernel lets root alone move processes there: the step is not held"
+                );
+            }
             Ok(group) => held.groups.extend(group),
             Err(error) => {
                 // Nobody is in it yet.
@@ -106,6 +133,20 @@ pub fn hold(
         }
     }
     Ok(held)
+}
+
+/// Whether a user's process may go there by the descriptor that root has opened. Linux
+/// before 5.16, without a later correction, asks whether the one who writes could have
+/// opened it.
+fn may_join(group: &Group, who: &Identity) -> bool {
+    let child = sys::process::fork(|| {
+        let joined = sys::credentials::become_user(who.uid, who.gid, &who.groups)
+            .and_then(|()| Ok(rustix::io::write(&group.processes, b"0")?));
+        u8::from(joined.is_err())
+    });
+    child
+        .and_then(|mut child| child.wait())
+        .is_ok_and(|code| code == 0)
 }
 
 /// Whether the node gives root no groups in a hierarchy.
@@ -136,27 +177,31 @@ fn make(
         controllers.retain(|controller| {
             *controller == Controller::Devices || enable(*controller, &[place, &tree, &job])
         });
-    } else if controllers.contains(&Controller::Cpuset) {
-        for (above, group) in [(place, &tree), (&tree, &job), (&job, &directory)] {
-            inherit(above, group)?;
-        }
     }
+    let _ = release::mark_new(&directory);
     for controller in &controllers {
+        let is_bare = placement.version == Version::V1 && *controller == Controller::Cpuset;
+        if is_bare {
+            inherit(place, &tree)?;
+            inherit(&tree, &job)?;
+        }
         for setting in of_job.settings(*controller, placement.version) {
-            // A list of devices is the step's alone. A job that has grown keeps what an
-            // earlier step was given; the step's own limit is what counts.
+            // A list of devices is the step's alone. Of a job that has shrunk the steps
+            // that run may hold more: then its limit stays.
             if *controller != Controller::Devices
                 && let Err(error) = write(&job, &setting)
             {
                 tracing::debug!(group = %job.display(), %error, "the job's limit stays as it is");
             }
         }
+        if is_bare {
+            inherit(&job, &directory)?;
+        }
         for setting in of_step.settings(*controller, placement.version) {
             set(&directory, &setting)?;
         }
-        if placement.version == Version::V2 {
-            let rules = of_step.devices.as_deref().unwrap_or_default();
-            further(&directory, *controller, rules)?;
+        if placement.version == Version::V2 && *controller == Controller::Devices {
+            attach(&directory, of_step.devices.as_deref().unwrap_or_default())?;
         }
     }
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
@@ -239,23 +284,28 @@ fn set(group: &Path, setting: &Setting) -> Result<(), HoldError> {
     }
 }
 
-/// What version 2 has beside files with figures.
-fn further(group: &Path, controller: Controller, rules: &[Rule]) -> Result<(), HoldError> {
-    match controller {
-        Controller::Devices => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let what = || fail(group, "attaching the program for devices");
-            let place = rustix::fs::open(group, flags, Mode::empty())
-                .map_err(|error| what()(error.into()))?;
-            sys::bpf::attach(place.as_fd(), &devices::program(rules)).map_err(what())
-        }
-        // One rank less leaves the others waiting for it. Linux 4.19.
-        Controller::Memory => {
-            let _ = write_existing(&group.join("memory.oom.group"), "1");
+/// Version 2 has no file for devices, but a program. A kernel without them holds nobody.
+fn attach(group: &Path, rules: &[Rule]) -> Result<(), HoldError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let what = "attaching the program for devices";
+    let place = rustix::fs::open(group, flags, Mode::empty())
+        .map_err(|error| fail(group, what)(error.into()))?;
+    match sys::bpf::attach(place.as_fd(), &devices::program(rules)) {
+        Err(error) if is_lacking(&error) => {
+            tracing::warn!(group = %group.display(), %error, "{what}: the step is not held to its devices");
             Ok(())
         }
-        Controller::Cpuset | Controller::Pids => Ok(()),
+        done => done.map_err(fail(group, what)),
     }
+}
+
+/// Whether a kernel or a node's container has no such programs: bpf(2).
+fn is_lacking(error: &io::Error) -> bool {
+    is_denied(error)
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)
+        )
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub mod hold;
 pub mod own;
 #[cfg(feature = "construct")]
 pub mod plan;
+#[cfg(feature = "construct")]
+pub mod present;
 pub mod release;
 
 #[cfg(feature = "construct")]

@@ -20,20 +20,9 @@ impl Step {
     /// of its own.
     #[must_use]
     pub fn new(node: &str, job: u32, label: &str) -> Self {
-        let host = rustix::system::uname();
-        Self::on(node, &host.nodename().to_string_lossy(), job, label)
-    }
-
-    fn on(node: &str, host: &str, job: u32, label: &str) -> Self {
-        let short = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-        let tree = if node.is_empty() || short(node) == short(host) {
-            TREE.to_owned()
-        } else {
-            format!("{TREE}_{}", only_name(node))
-        };
         let step = label.rsplit('.').next().unwrap_or_default();
         Self {
-            tree,
+            tree: tree_of(node),
             job,
             step: only_name(step),
         }
@@ -56,6 +45,25 @@ impl Step {
     pub fn group(&self, place: &Path) -> PathBuf {
         self.job_group(place).join(format!("step_{}", self.step))
     }
+}
+
+/// What the tree of a node is called.
+pub(super) fn tree_of(node: &str) -> String {
+    tree_on(node, &rustix::system::uname().nodename().to_string_lossy())
+}
+
+fn tree_on(node: &str, host: &str) -> String {
+    let short = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    if node.is_empty() || short(node) == short(host) {
+        TREE.to_owned()
+    } else {
+        format!("{TREE}_{}", only_name(node))
+    }
+}
+
+/// The job that a group's name says.
+pub(super) fn number(name: &str) -> Option<u32> {
+    name.strip_prefix("job_")?.parse().ok()
 }
 
 /// What a job's group is called.
@@ -85,32 +93,23 @@ mod tests {
 
     #[test]
     fn a_step_has_a_place() {
-        for (node, host, label, expected) in [
-            ("node1", "node1", "7.0", "/c/oarlock/job_7/step_0"),
-            (
-                "node1",
-                "node1.site.org",
-                "7.batch",
-                "/c/oarlock/job_7/step_batch",
-            ),
-            (
-                "",
-                "node1",
-                "7.interactive",
-                "/c/oarlock/job_7/step_interactive",
-            ),
-            (
-                "virtual2",
-                "node1",
-                "7.3",
-                "/c/oarlock_virtual2/job_7/step_3",
-            ),
-            ("../x", "node1", "7.3/..", "/c/oarlock____x/job_7/step_"),
+        for (node, label, expected) in [
+            ("", "7.0", "/c/oarlock/job_7/step_0"),
+            ("", "7.batch", "/c/oarlock/job_7/step_batch"),
+            ("no host", "7.3/..", "/c/oarlock_no_host/job_7/step_"),
         ] {
-            let step = Step::on(node, host, 7, label);
-            let place = step.group(Path::new("/c"));
+            let place = Step::new(node, 7, label).group(Path::new("/c"));
             assert_eq!(place, Path::new(expected), "{node} {label}");
         }
+        for (node, host, expected) in [
+            ("node1", "node1.site.org", "oarlock"),
+            ("node1.site.org", "node1", "oarlock"),
+            ("virtual2", "node1", "oarlock_virtual2"),
+            ("../x", "node1", "oarlock____x"),
+        ] {
+            assert_eq!(tree_on(node, host), expected, "{node}");
+        }
+        assert_eq!((number("job_7"), number("step_7")), (Some(7), None));
     }
 
     #[test]

@@ -45,8 +45,29 @@ pub enum Holder {
     Slurm,
     /// Nobody has: the step's group is made below this place.
     Own(PathBuf, Version),
-    /// The node does not have it.
+    /// Nobody has, and the step is in a group of the node's with limits of its own, which
+    /// it would leave: slurmd's, where the site bounds that.
+    Node(PathBuf),
+    /// The node does not have it, or gives nobody groups there.
     Nobody,
+}
+
+/// Where a controller is, if the node has it: in a hierarchy of version 1, or in that of
+/// version 2, whose controllers are `in_version_2`.
+#[must_use]
+pub fn hierarchy_of<'a>(
+    hierarchies: &'a [Hierarchy],
+    in_version_2: &str,
+    controller: Controller,
+) -> Option<&'a Hierarchy> {
+    let name = controller.name();
+    let first = hierarchies.iter().find(|own| own.controls(name));
+    let has_it = controller == Controller::Devices
+        || in_version_2.split_ascii_whitespace().any(|own| own == name);
+    first.or_else(|| {
+        let second = hierarchies.iter().find(|own| own.version == Version::V2);
+        second.filter(|_| has_it)
+    })
 }
 
 /// Whose each controller is, by the groups of a task (proc_pid_cgroup(5)) and the
@@ -58,22 +79,12 @@ pub fn holders(
     in_version_2: &str,
 ) -> [(Controller, Holder); 4] {
     Controller::ALL.map(|controller| {
-        let name = controller.name();
-        let first = hierarchies.iter().find(|own| own.controls(name));
-        let second = || {
-            let has_it = controller == Controller::Devices
-                || in_version_2.split_ascii_whitespace().any(|own| own == name);
-            hierarchies
-                .iter()
-                .find(|own| own.version == Version::V2)
-                .filter(|_| has_it)
-        };
-        let found = first
-            .or_else(second)
-            .and_then(|own| Some((own, own.group_in(groups)?)));
+        let found = hierarchy_of(hierarchies, in_version_2, controller);
+        let found = found.and_then(|own| Some((own, own.group_in(groups)?)));
         let holder = match found {
             None => Holder::Nobody,
             Some((_, group)) if is_slurms(group) => Holder::Slurm,
+            Some((own, _)) if own.read_only => Holder::Nobody,
             Some((own, _)) => Holder::Own(own.place.clone(), own.version),
         };
         (controller, holder)
@@ -133,6 +144,7 @@ impl Limits {
                 .filter(|_| version == Version::V1)
                 .map(|rules| {
                     let mut all = one("devices.deny", "a".to_owned());
+                    all.extend(one(devices::ALLOW, devices::WHITEOUT.to_owned()));
                     all.extend(rules.iter().map(|rule| Setting {
                         name: devices::ALLOW,
                         value: rule.to_string(),
@@ -189,12 +201,12 @@ pub fn placements(holders: &[(Controller, Holder)], step: &Limits) -> Vec<Placem
 }
 
 /// Processes and threads that a step may have on a node, by the number of its cores
-/// there: enough for any program, and an end to one that runs away.
+/// there, where that is known: enough for any program, and an end to one that runs away.
 #[must_use]
 pub fn pids(cores: usize, each: u32) -> Option<u64> {
     const LEAST: u64 = 4096;
     let wanted = u64::from(each).saturating_mul(cores as u64);
-    (each > 0).then(|| wanted.max(LEAST))
+    (wanted > 0).then(|| wanted.max(LEAST))
 }
 
 /// What a step is held to, and by whom, for people.
@@ -204,7 +216,13 @@ pub fn lines(holders: &[(Controller, Holder)], step: &Limits) -> Vec<String> {
         let name = controller.name();
         match holder {
             Holder::Slurm => format!("held: {name} by Slurm"),
-            Holder::Nobody => format!("held: {name} by nobody, the node has no such controller"),
+            Holder::Node(group) => format!(
+                "held: {name} by the node's group {}, which has limits of its own",
+                group.display()
+            ),
+            Holder::Nobody => {
+                format!("held: {name} by nobody, the node has no such controller to write to")
+            }
             Holder::Own(..) if step.has(*controller) => {
                 format!("held: {name} by Oarlock, {}", Held(*controller, step))
             }
@@ -247,6 +265,7 @@ mod tests {
             let holder = match holder {
                 Holder::Slurm => "slurm".to_owned(),
                 Holder::Nobody => "nobody".to_owned(),
+                Holder::Node(group) => format!("node {}", group.display()),
                 Holder::Own(place, version) => format!("{} {version:?}", place.display()),
             };
             format!("{} {holder}", controller.name())
@@ -344,6 +363,7 @@ mod tests {
                 "memory.limit_in_bytes=1048576",
                 "pids.max=7",
                 "devices.deny=a",
+                "devices.allow=c 0:0 m",
                 "devices.allow=c 240:1 rw",
             ]
         );
@@ -357,7 +377,7 @@ mod tests {
     fn processes_are_bounded_by_cores() {
         assert_eq!(pids(1, 1024), Some(4096));
         assert_eq!(pids(64, 1024), Some(65536));
-        assert_eq!(pids(0, 1024), Some(4096));
+        assert_eq!(pids(0, 1024), None);
         assert_eq!(pids(64, 0), None);
     }
 }

@@ -1,11 +1,11 @@
 //! The end of our control groups: with their step, at the job's epilog, at slurmd's
 //! start, and by `oarlock gc`.
 //!
-//! Runs in slurmstepd and slurmd, too. It finds groups by their names and keeps no list.
-//! What it kills is in a group of ours, asked again once a descriptor holds the process:
-//! never another that was given the same number.
+//! Runs in slurmstepd and slurmd, too, and so has an end whatever the kernel holds. It
+//! finds groups by their names and keeps no list. What it kills is in a group of ours,
+//! asked again once a descriptor holds the process: never another that was given the
+//! same number.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,14 +19,17 @@ use super::own::{self, Step};
 use crate::kept::Whose;
 use crate::sys::process;
 
-/// A killed process ends at once, unless the kernel holds it.
+/// A killed process ends at once, unless the kernel holds it: for all groups together.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same for those of a whole job.
+const PATIENCE_WITH_JOB: Duration = Duration::from_secs(2);
 /// The ranks of a step that begins join at once; none waits longer than ten minutes.
 const BEGINNING: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_millis(2);
+/// Descriptors that are open at a time: slurmstepd has others to open.
+const AT_A_TIME: usize = 256;
 
-/// How many processes the kernel has ended because the step's group had reached its
-/// limit of memory.
+/// How many of the step's processes the kernel has ended for want of memory.
 #[must_use]
 pub fn killed_for_memory(step: &Step) -> u64 {
     let hierarchies = Hierarchy::mounted().unwrap_or_default();
@@ -55,62 +58,61 @@ fn count(text: &str) -> Option<u64> {
 /// # Errors
 /// What the kernel said of one that stays; the others are gone.
 pub fn step(step: &Step) -> io::Result<()> {
-    let mut outcome = Ok(());
-    for hierarchy in Hierarchy::mounted()? {
-        let group = step.group(&hierarchy.place);
-        if !group.exists() {
-            continue;
-        }
-        if let Err(error) = end(&group) {
-            outcome = Err(error);
-        }
+    let hierarchies = Hierarchy::mounted()?;
+    let groups = hierarchies.iter().map(|own| step.group(&own.place));
+    let there: Vec<PathBuf> = groups.filter(|group| group.exists()).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let ended = end(there, PATIENCE);
+    for hierarchy in &hierarchies {
         // Other steps may be there, or come just now: they make them anew.
         let _ = fs::remove_dir(step.job_group(&hierarchy.place));
         let _ = fs::remove_dir(step.tree(&hierarchy.place));
     }
-    outcome
+    ended.map(drop)
 }
 
-/// Takes groups away. A job has ended: what is left in its groups is ended, too. Where
-/// all are meant, only what nobody is in, and what is no step's that begins just now.
+/// Takes groups away: of one node where it is named. A job has ended: what is left in its
+/// groups is ended, too. Where all are meant, only what nobody is in, and what is no
+/// step's that begins just now.
 ///
 /// # Errors
 /// What the kernel said of a job's group that stays; the others are gone.
-pub fn release(whose: Whose) -> io::Result<usize> {
-    let mut released = 0;
-    let mut outcome = Ok(());
-    for hierarchy in Hierarchy::mounted()? {
-        for tree in directories(&hierarchy.place) {
-            if !tree
-                .file_name()
-                .is_some_and(|name| own::is_tree(&name.to_string_lossy()))
-            {
-                continue;
-            }
-            let jobs = match whose {
-                Whose::Job(job) => vec![tree.join(own::job(job))],
-                Whose::All => directories(&tree),
-            };
-            for job in jobs {
-                for group in directories(&job) {
-                    let ended = match whose {
-                        Whose::Job(_) => end(&group),
-                        Whose::All if is_new(&group) => continue,
-                        Whose::All => fs::remove_dir(&group),
-                    };
-                    match ended {
-                        Ok(()) => released += 1,
-                        // Somebody is in it.
-                        Err(_) if whose == Whose::All => {}
-                        Err(error) => outcome = Err(error),
-                    }
-                }
-                let _ = fs::remove_dir(&job);
-            }
-            let _ = fs::remove_dir(&tree);
-        }
+pub fn release(whose: Whose, node: Option<&str>) -> io::Result<usize> {
+    let wanted = node.map(own::tree_of);
+    let trees: Vec<PathBuf> = trees()?
+        .into_iter()
+        .filter(|tree| {
+            let name = tree.file_name();
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| name == Some(wanted.as_ref()))
+        })
+        .collect();
+    let jobs: Vec<PathBuf> = match whose {
+        Whose::Job(job) => trees.iter().map(|tree| tree.join(own::job(job))).collect(),
+        Whose::All => trees.iter().flat_map(|tree| directories(tree)).collect(),
+    };
+    let groups = jobs.iter().flat_map(|job| directories(job));
+    let ended = match whose {
+        Whose::Job(_) => end(groups.collect(), PATIENCE_WITH_JOB),
+        Whose::All => Ok(groups
+            .filter(|group| !is_new(group) && fs::remove_dir(group).is_ok())
+            .count()),
+    };
+    for directory in jobs.iter().chain(&trees) {
+        let _ = fs::remove_dir(directory);
     }
-    outcome.map(|()| released)
+    ended
+}
+
+/// Notes on a new group when it was made: the kernel keeps no time of its own for it.
+///
+/// # Errors
+/// What the kernel said.
+pub fn mark_new(group: &Path) -> io::Result<()> {
+    fs::File::open(group)?.set_modified(std::time::SystemTime::now())
 }
 
 /// Whether a step may have made it and have no rank in it yet.
@@ -122,26 +124,26 @@ fn is_new(group: &Path) -> bool {
 /// Jobs that have groups.
 #[must_use]
 pub fn jobs() -> Vec<u32> {
-    let mut jobs: Vec<u32> = Hierarchy::mounted()
+    let mut jobs: Vec<u32> = trees()
         .unwrap_or_default()
         .iter()
-        .flat_map(|hierarchy| directories(&hierarchy.place))
-        .filter(|tree| {
-            tree.file_name()
-                .is_some_and(|name| own::is_tree(&name.to_string_lossy()))
-        })
-        .flat_map(|tree| directories(&tree))
-        .filter_map(|job| {
-            job.file_name()?
-                .to_str()?
-                .strip_prefix("job_")?
-                .parse()
-                .ok()
-        })
+        .flat_map(|tree| directories(tree))
+        .filter_map(|job| own::number(job.file_name()?.to_str()?))
         .collect();
     jobs.sort_unstable();
     jobs.dedup();
     jobs
+}
+
+/// Our trees in all hierarchies.
+fn trees() -> io::Result<Vec<PathBuf>> {
+    let is_ours = |tree: &PathBuf| {
+        tree.file_name()
+            .is_some_and(|name| own::is_tree(&name.to_string_lossy()))
+    };
+    let hierarchies = Hierarchy::mounted()?;
+    let directories = hierarchies.iter().flat_map(|own| directories(&own.place));
+    Ok(directories.filter(is_ours).collect())
 }
 
 fn directories(place: &Path) -> Vec<PathBuf> {
@@ -151,34 +153,52 @@ fn directories(place: &Path) -> Vec<PathBuf> {
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| place.join::<OsString>(entry.file_name()))
+        .map(|entry| place.join(entry.file_name()))
         .collect()
 }
 
-/// Takes a group away, whoever is in it.
-fn end(group: &Path) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
+/// Takes groups away, whoever is in them; how many there were.
+fn end(mut groups: Vec<PathBuf>, patience: Duration) -> io::Result<usize> {
+    let until = Instant::now() + patience;
+    let mut ended = 0;
     loop {
-        match rustix::fs::rmdir(group) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if Instant::now() < until => {}
-            Err(error) => return Err(error.into()),
+        let mut outcome = Ok(());
+        groups.retain(|group| match rustix::fs::rmdir(group) {
+            Ok(()) => {
+                ended += 1;
+                false
+            }
+            Err(Errno::NOENT) => false,
+            Err(error) => {
+                outcome = Err(error.into());
+                true
+            }
+        });
+        if groups.is_empty() {
+            return Ok(ended);
         }
-        kill_all(group);
+        if Instant::now() >= until {
+            return outcome.map(|()| ended);
+        }
+        for group in &groups {
+            kill_all(group);
+        }
         std::thread::sleep(PAUSE);
     }
 }
 
 fn kill_all(group: &Path) {
-    let found: Vec<(u32, OwnedFd)> = processes(group)
-        .into_iter()
-        .filter_map(|number| Some((number, process::pidfd_of(number).ok()?)))
-        .collect();
-    // Who is still in it is who was opened.
-    let now = processes(group);
-    for (number, process) in found {
-        if now.contains(&number) {
-            let _ = process::kill(process.as_fd());
+    for numbers in processes(group).chunks(AT_A_TIME) {
+        let found: Vec<(u32, OwnedFd)> = numbers
+            .iter()
+            .filter_map(|number| Some((*number, process::pidfd_of(*number).ok()?)))
+            .collect();
+        // Who is still in it is who was opened.
+        let now = processes(group);
+        for (number, process) in found {
+            if now.contains(&number) {
+                let _ = process::kill(process.as_fd());
+            }
         }
     }
 }

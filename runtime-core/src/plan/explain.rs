@@ -10,7 +10,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for mount in &self.mounts {
             let what = match &mount.source {
-                Source::Host(path) | Source::Spec(path, _) => format!("bind {path}"),
+                Source::Host(path) | Source::Spec(path, _) | Source::Groups(path) => {
+                    format!("bind {path}")
+                }
                 Source::Tmpfs { .. } => "tmpfs".to_owned(),
                 Source::Links(links) => format!("{} links", links.len()),
             };

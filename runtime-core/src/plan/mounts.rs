@@ -29,6 +29,10 @@ pub enum Source {
     Host(HostPath),
     /// The same, because this CDI spec says so for a device of the step's.
     Spec(HostPath, PathBuf),
+    /// The same, for control groups: they take the place of what a tree above has mounted
+    /// there, for programs find them in the list of mounts, where one that is covered is
+    /// listed, too.
+    Groups(HostPath),
     /// An empty file system in memory, which belongs to the user.
     Tmpfs {
         /// In the words of tmpfs(5).
@@ -44,7 +48,7 @@ pub enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Host(path) | Self::Spec(path, _) => path.fmt(f),
+            Self::Host(path) | Self::Spec(path, _) | Self::Groups(path) => path.fmt(f),
             Self::Tmpfs { .. } => f.write_str("tmpfs"),
             Self::Links(_) => f.write_str("links"),
         }
@@ -81,18 +85,11 @@ impl Mount {
         }
     }
 
-    /// Whether it takes the place of what a tree above has mounted there. Programs find
-    /// control groups in the list of mounts, where one that is covered is listed, too.
-    #[must_use]
-    pub fn replaces(&self) -> bool {
-        self.attributes.read_only && self.target.as_path().starts_with(GROUPS)
-    }
-
     /// Where on the host it comes from.
     #[must_use]
     pub fn host(&self) -> Option<&HostPath> {
         match &self.source {
-            Source::Host(path) | Source::Spec(path, _) => Some(path),
+            Source::Host(path) | Source::Spec(path, _) | Source::Groups(path) => Some(path),
             Source::Tmpfs { .. } | Source::Links(_) => None,
         }
     }
@@ -148,14 +145,6 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     for path in kernels.filter_map(|p| known(p)) {
         same(&path, kernel);
     }
-    // Programs read there how much they may use; nobody but Slurm writes.
-    if let Some(groups) = known(GROUPS) {
-        let read_only = Attributes {
-            read_only: true,
-            ..kernel
-        };
-        same(&groups, read_only);
-    }
     if config.mounts.tmp {
         for path in ["/tmp", "/var/tmp"].iter().filter_map(|p| known(p)) {
             same(&path, BIND);
@@ -210,20 +199,10 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     let mut list = without_the_visible(&list);
     list.extend(facts.device_mounts.iter().cloned());
-    list.extend(facts.groups.iter().map(|(group, place)| Mount {
-        source: Source::Host(group.clone()),
-        target: place.same_inside(),
-        attributes: Attributes {
-            read_only: true,
-            ..kernel
-        },
-        propagation: None,
-        create: Create::Auto,
-        need: Need::Asked,
-    }));
     for wanted in &request.options.mounts {
         take(&mut list, wanted, facts);
     }
+    list.extend(groups(request, facts));
     if let Entry::HookAfter { nothing, prologs } = &request.entry {
         list.extend(prologs.iter().map(|prolog| Mount {
             source: Source::Host(nothing.clone()),
@@ -239,6 +218,37 @@ pub fn plan(request: &Request, config: &SiteConfig, facts: &NodeFacts) -> Vec<Mo
     }
     list.sort_by_key(|m| depth(&m.target));
     list
+}
+
+/// Control groups, for reading: programs find there how much they may use. In a place of
+/// the user's own nothing of it is shown.
+fn groups(request: &Request, facts: &NodeFacts) -> Vec<Mount> {
+    let all = HostPath::new(GROUPS)
+        .ok()
+        .map(|path| (path.clone(), path))
+        .filter(|(_, place)| !facts.groups.iter().any(|(_, own)| own == place));
+    let is_the_users = |target: &ContainerPath| {
+        let mounts = request.options.mounts.iter();
+        mounts
+            .map(|own| &own.target)
+            .any(|own| target.below(own).is_some() || own.below(target).is_some())
+    };
+    all.iter()
+        .chain(&facts.groups)
+        .map(|(group, place)| Mount {
+            source: Source::Groups(group.clone()),
+            target: place.same_inside(),
+            attributes: Attributes {
+                read_only: true,
+                noexec: true,
+                ..BIND
+            },
+            propagation: None,
+            create: Create::Auto,
+            need: Need::IfPossible,
+        })
+        .filter(|mount| !is_the_users(&mount.target))
+        .collect()
 }
 
 /// Adds what the user wants to the list, or takes what he does not want from it.

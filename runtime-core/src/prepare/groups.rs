@@ -50,6 +50,7 @@ impl Node<'_> {
         }
         let made = hold::hold(
             &self.step(),
+            &self.request.identity,
             &decided.holders,
             &decided.of_job,
             &decided.of_step,
@@ -71,7 +72,7 @@ impl Node<'_> {
         if !self.request.options.unshare.cgroup || join.is_some() {
             return Ok(None);
         }
-        let made = self.make_groups(task, &devices.nodes)?;
+        let made = self.make_groups(task, &devices.own)?;
         let groups = made.with(task).of_step();
         Ok(Some((made, groups)))
     }
@@ -96,9 +97,7 @@ impl Node<'_> {
     }
 
     fn decide(&self, task: &Groups, devices: &[PathBuf]) -> Decided {
-        let hierarchies = task.hierarchies();
-        let in_version_2 = hold::in_version_2(hierarchies);
-        let holders = plan::holders(hierarchies, task.text(), &in_version_2);
+        let holders = hold::holders(task);
         let granted = &self.request.granted;
         let mut notes = Vec::new();
         let is_own = |wanted: Controller| {
@@ -140,6 +139,7 @@ impl Node<'_> {
     /// The CPUs of the job and of the step.
     fn cpus(&self) -> Result<(String, String), Unknown> {
         let host = Host::this();
+        // slurmd believes it, whoever owns it.
         let conf = place::configuration(&host, None)
             .and_then(|path| Conf::look_into(&host, &path).ok())
             .ok_or(Unknown::NoNode)?;

@@ -452,11 +452,7 @@ impl Node<'_> {
                 home: ready.home,
                 cwd: start.cwd.clone(),
                 mpi: start.mpi.clone(),
-                devices: if join.is_some() {
-                    Vec::new()
-                } else {
-                    devices.nodes.clone()
-                },
+                devices: devices.nodes,
                 device_mounts: devices.mounts,
                 groups: apart.as_ref().map(groups::shown).unwrap_or_default(),
             },
@@ -482,7 +478,7 @@ impl Node<'_> {
             opened: ready.opened,
             lasting,
             shown: devices.shown,
-            devices: devices.nodes,
+            devices: devices.own,
             groups: made,
         })
     }

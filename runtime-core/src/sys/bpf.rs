@@ -8,10 +8,15 @@ use crate::cgroup::devices::Instruction;
 /// linux/bpf.h
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_ATTACH: libc::c_long = 8;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
-/// Programs of the groups above have their say, too.
+/// Programs of the groups above that were attached so, as systemd does, have their say, too.
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
+
+/// What programs of a group can be about that a process would miss: packets that come in,
+/// packets that go out, devices (`enum bpf_attach_type`).
+pub const ASKED: [u32; 3] = [0, 1, BPF_CGROUP_DEVICE];
 
 /// The part of `union bpf_attr` for loading, up to where all is zero.
 #[repr(C)]
@@ -95,6 +100,48 @@ pub fn attach(group: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> 
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The part for asking.
+#[repr(C)]
+struct Query {
+    target: u32,
+    kind: u32,
+    flags: u32,
+    attached: u32,
+    programs: u64,
+    count: u32,
+    rest: u32,
+}
+
+/// How many programs of a kind are attached to a group of version 2.
+///
+/// # Errors
+/// What the kernel said.
+pub fn count(group: BorrowedFd<'_>, kind: u32) -> io::Result<u32> {
+    let mut query = Query {
+        target: number(group.as_raw_fd()),
+        kind,
+        flags: 0,
+        attached: 0,
+        programs: 0,
+        count: 0,
+        rest: 0,
+    };
+    // SAFETY: numbers alone; the kernel writes into `query`, which outlives the call, and
+    // no list of programs is asked for.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut query,
+            size_of::<Query>(),
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(query.count)
 }
 
 fn address<T>(of: *const T) -> u64 {

@@ -17,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         helpers_are_in_the_steps_group,
         steps_of_a_job_come_and_go,
         a_step_may_see_its_groups_alone,
+        limits_of_slurmds_own_are_not_left,
         a_site_has_none_made,
         what_a_crash_left_is_swept,
     ]
@@ -184,6 +185,12 @@ fn the_steps_cpus_are_those_that_slurm_counts(cluster: &Cluster) {
              srun -w node1 -n1 -c2 --cpu-bind=none --container-image={DEMO} nproc"
         ))
         .says("1\n0\n1\n2\n");
+    // Slurm's own binding of each rank stays.
+    cluster
+        .alice(&format!(
+            "srun -w node1 -n2 --cpu-bind=map_cpu:1,0 -l --container-image={DEMO} sed -n 's/^Cpus_allowed_list:.//p' /proc/self/status | sort"
+        ))
+        .says("0: 1\n1: 0\n");
     // A step that cannot have what it was granted does not run with something else.
     const TREE: &str = "/sys/fs/cgroup/cpuset/oarlock";
     let _taken = cluster.change(
@@ -194,7 +201,7 @@ fn the_steps_cpus_are_those_that_slurm_counts(cluster: &Cluster) {
     cluster
         .alice(&format!("srun -w node1 --container-image={DEMO} true"))
         .is_refused([format!(
-            "oarlock: node1: control group {TREE}/job_*/step_0: 0 to cpuset.cpus: Permission denied; cgroup.enforce in oarlock.toml is for the admin to decide"
+            "oarlock: node1: control group {TREE}/job_*/step_0: 0 to cpuset.cpus: Permission denied; for admins: cgroup.enforce = \"never\" in oarlock.toml does without"
         )]);
 }
 
@@ -235,7 +242,7 @@ fn memory_that_is_used_up_ends_the_step_and_is_told(cluster: &Cluster) {
             .stderr
             .lines()
             .filter(|line| {
-                line.contains("as it had used all of its 60 MiB; ask for more with --mem")
+                line.contains("for want of memory; it may use 60 MiB here: ask for more with --mem")
             })
             .collect();
         assert_eq!(told.len(), 1, "{output}");
@@ -342,6 +349,30 @@ fn a_step_may_see_its_groups_alone(cluster: &Cluster) {
             "srun -w node1 --container-unshare=cgroup --container-image={TINY} true"
         ))
         .is_refused(["oarlock: node1: --container-unshare=cgroup: not allowed here (namespaces.unshare in oarlock.toml)"]);
+}
+
+/// A site that keeps something for the node has bounded slurmd, and all that it starts.
+fn limits_of_slurmds_own_are_not_left(cluster: &Cluster) {
+    needs_version_1(cluster);
+    const GROUP: &str = "/sys/fs/cgroup/pids/site";
+    const MOVE: &str = "for p in $(pgrep -x slurmd; pgrep -x slurmd-wlm); do echo $p";
+    let _bounded = cluster.change(
+        "node1",
+        &format!("mkdir {GROUP}; echo 5000 >{GROUP}/pids.max; {MOVE} >{GROUP}/cgroup.procs; done"),
+        format!("{MOVE} >{GROUP}/../cgroup.procs; done; for try in $(seq 50); do rmdir {GROUP} && exit; sleep 0.1; done"),
+    );
+    cluster
+        .alice(&format!(
+            "srun -w node1 --container-image={DEMO} sh -c '{OURS}; grep -o \":pids:.*/site$\" /proc/self/cgroup | sed \"s,/.*/,/,\"'"
+        ))
+        .succeeds()
+        .says(":pids:/site\n");
+    let explained = cluster.alice(&format!(
+        "srun -w node1 --container-image={TINY} --container-explain true"
+    ));
+    let line =
+        format!("node1: held: pids by the node's group {GROUP}, which has limits of its own");
+    assert!(explained.stdout.lines().any(|l| l == line), "{explained}");
 }
 
 fn a_site_has_none_made(cluster: &Cluster) {

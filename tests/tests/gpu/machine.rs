@@ -12,7 +12,7 @@ const SRUN: &str = "OARLOCK_GPU_SRUN";
 /// A shell and little else, with the machine's own C library; and a program that asks
 /// libcuda, which it finds at run time alone.
 const MAKE: &str = r#"set -e; root=$1; mkdir -p $root/bin $root/dev $root/proc $root/sys $root/tmp $root/etc
-for program in bash cat grep ls mknod rm true; do
+for program in bash cat grep ls true; do
     path=$(command -v $program); cp $path $root/bin/
     ldd $path | grep -oE '/[^ ]+' | while read -r path; do
         [ -e $root$path ] || { mkdir -p $root$(dirname $path); cp -L $path $root$path; }

@@ -8,9 +8,10 @@ use super::*;
 use crate::cgroup::plan;
 use crate::kept::Whose;
 
-/// A step that nobody else has, and its job.
+/// A step that nobody else has, and its job, which all of the same first letter have.
 fn step(name: &str) -> (Step, u32) {
-    let job = 4_000_000_000 + std::process::id();
+    let letter = u32::from(name.as_bytes().first().copied().unwrap_or(0));
+    let job = 3_000_000_000 + std::process::id() % 1_000_000 * 256 + letter;
     (Step::new("", job, &format!("{job}.{name}")), job)
 }
 
@@ -44,6 +45,11 @@ fn can_make(version: Version) -> bool {
         eprintln!("no group of {version:?} can be made here: nothing is tested");
     }
     made
+}
+
+/// Whose steps these are: who runs the tests.
+fn nobody() -> Identity {
+    Identity::default()
 }
 
 /// Pids alone, where there is such a controller, and devices.
@@ -89,8 +95,13 @@ fn groups_of_version_1_hold() {
         pids: Some(1),
         devices: Some(vec![Rule::character(1, Some(3))]),
     };
+    let of_job = Limits {
+        memory: Some(128 << 20),
+        pids: Some(100),
+        ..limits.clone()
+    };
     let holders = own(Some(Version::V1));
-    let held = hold(&step, &holders, &limits, &limits).unwrap();
+    let held = hold(&step, &nobody(), &holders, &of_job, &limits).unwrap();
     assert!(!held.groups.is_empty());
     let pinned = format!("Cpus_allowed_list:\t{first}\n");
     assert!(holds_in(&held, || {
@@ -102,9 +113,16 @@ fn groups_of_version_1_hold() {
         in_all && is_pinned && is_alone && opens("/dev/null") && !opens("/dev/zero")
     }));
     for (controller, holder) in &holders {
-        if let (Controller::Memory, Holder::Own(place, _)) = (controller, holder) {
-            let limit = step.group(place).join("memory.limit_in_bytes");
-            assert_eq!(fs::read_to_string(limit).unwrap().trim(), "67108864");
+        let (name, of_job, of_step) = match controller {
+            Controller::Memory => ("memory.limit_in_bytes", "134217728", "67108864"),
+            Controller::Cpuset if !first.is_empty() => ("cpuset.cpus", first, first),
+            Controller::Pids => ("pids.max", "100", "1"),
+            _ => continue,
+        };
+        if let Holder::Own(place, _) = holder {
+            let read = |group: PathBuf| fs::read_to_string(group.join(name)).unwrap();
+            assert_eq!(read(step.job_group(place)).trim(), of_job, "{name}");
+            assert_eq!(read(step.group(place)).trim(), of_step, "{name}");
         }
     }
     release::step(&step).unwrap();
@@ -118,12 +136,12 @@ fn a_program_of_version_2_holds() {
     if !can_make(Version::V2) {
         return;
     }
-    let (step, _) = step("v2");
+    let (step, _) = step("second");
     let limits = Limits {
         devices: Some(vec![Rule::character(1, Some(3))]),
         ..Limits::default()
     };
-    let held = hold(&step, &own(Some(Version::V2)), &limits, &limits).unwrap();
+    let held = hold(&step, &nobody(), &own(Some(Version::V2)), &limits, &limits).unwrap();
     assert_eq!(held.groups.len(), 1);
     assert!(holds_in(&held, || opens("/dev/null") && !opens("/dev/zero")));
     release::step(&step).unwrap();
@@ -135,7 +153,7 @@ fn what_is_left_is_ended() {
         return;
     }
     let (step, job) = step("left");
-    let held = hold(&step, &own(None), &wide(), &wide()).unwrap();
+    let held = hold(&step, &nobody(), &own(None), &wide(), &wide()).unwrap();
     let mut left = sleeper();
     for group in &held.groups {
         let procs = group.directory.join("cgroup.procs");
@@ -143,7 +161,7 @@ fn what_is_left_is_ended() {
     }
     assert!(release::jobs().contains(&job));
     // Whoever only sweeps leaves what somebody is in.
-    release::release(Whose::All).unwrap();
+    release::release(Whose::All, None).unwrap();
     assert!(held.groups.iter().all(|group| group.directory.exists()));
     release::step(&step).unwrap();
     assert!(!left.wait().unwrap().success());
@@ -157,12 +175,12 @@ fn steps_that_come_and_go_do_not_meet() {
     }
     let holders = own(None);
     std::thread::scope(|scope| {
-        for name in ["one", "two", "three", "four"] {
+        for name in ["n1", "n2", "n3", "n4"] {
             let holders = &holders;
             scope.spawn(move || {
                 for _ in 0..50 {
                     let (step, _) = step(name);
-                    let held = hold(&step, holders, &wide(), &wide()).unwrap();
+                    let held = hold(&step, &nobody(), holders, &wide(), &wide()).unwrap();
                     assert!(held.groups.iter().all(|group| group.directory.exists()));
                     release::step(&step).unwrap();
                 }
@@ -179,7 +197,7 @@ fn helpers_go_where_the_ranks_go() {
     let (step, _) = step("helpers");
     let mut child = sleeper();
     let task = Groups::of_child(child.id(), std::process::id()).unwrap();
-    let held = hold(&step, &own(None), &wide(), &wide()).unwrap();
+    let held = hold(&step, &nobody(), &own(None), &wide(), &wide()).unwrap();
     held.with(&task).join(child.id()).unwrap();
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
     assert_eq!(groups.matches("/step_helpers").count(), held.groups.len());

@@ -44,6 +44,8 @@ const JOINED: &str =
 pub(super) struct Devices {
     /// Their places in the host's /dev, which are those in the container's.
     pub(super) nodes: Vec<PathBuf>,
+    /// Those that the step may open: the same, but in a container that is joined.
+    pub(super) own: Vec<PathBuf>,
     /// What else they need of the host.
     pub(super) mounts: Vec<Mount>,
     /// What variables tell of them.
@@ -78,6 +80,7 @@ impl Node<'_> {
             Err(error) => tracing::warn!(%error, "no devices are looked for"),
         }
         devices.lines.splice(0..0, allocation.lines());
+        devices.own = devices.nodes.clone();
         Ok(devices)
     }
 
@@ -92,7 +95,7 @@ impl Node<'_> {
             Devices::default()
         });
         Devices {
-            nodes: own.nodes,
+            own: own.own,
             ..Devices::default()
         }
     }
