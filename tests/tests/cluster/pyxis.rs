@@ -56,7 +56,7 @@ fn a_wrong_variable_is_named(cluster: &Cluster) {
         ),
         (
             "OARLOCK_CONTAINER_UNSHARE=mnt",
-            "oarlock: OARLOCK_CONTAINER_UNSHARE: --container-unshare: \"mnt\" is none of net, ipc, uts and pid",
+            "oarlock: OARLOCK_CONTAINER_UNSHARE: --container-unshare: \"mnt\" is none of net, ipc, uts, pid and cgroup",
         ),
         (
             "PYXIS_CONTAINER_NAME=../x",
