@@ -7,6 +7,7 @@ mod config;
 mod container;
 mod doctor;
 mod exec;
+mod explain;
 mod gc;
 mod inspect;
 mod passphrase;
@@ -31,6 +32,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Exec(exec::ExecArgs),
+    Explain(explain::ExplainArgs),
     Build(build::BuildArgs),
     Inspect(inspect::InspectArgs),
     Sif(sif::SifArgs),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(error.exit_code());
             }
         },
+        Verb::Explain(args) => explain::run(&args).map_err(|e| e.to_string()),
         Verb::Build(args) => build::run(&args).map_err(|e| e.to_string()),
         Verb::Inspect(args) => inspect::run(&args).map_err(|e| e.to_string()),
         Verb::Sif(args) => sif::run(&args).map_err(|e| e.to_string()),

@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         without_slurms_constraint_the_container_shows_no_more,
         variables_are_those_of_the_container,
         a_running_container_keeps_its_devices,
+        any_step_can_ask,
         a_site_shows_none,
         what_was_granted_is_explained,
         a_rank_may_lock_as_much_as_without_a_container,
@@ -192,6 +193,23 @@ fn a_running_container_keeps_its_devices(cluster: &Cluster) {
         .says(
             "fakegpu1\noarlock: node1: the container that is joined shows the devices of the step that made it, and not this step's\nfakegpu0\nfakegpu0\n",
         );
+}
+
+/// Without a container, in the words of `--container-explain`.
+fn any_step_can_ask(cluster: &Cluster) {
+    cluster
+        .alice("srun -w node1 -n2 --mem=100 --gres=gpu:2 oarlock explain | sort -u")
+        .succeeds()
+        .lines([
+            "granted: nodes 1 (SLURM_STEP_NUM_NODES)",
+            "granted: CPUs 2 (SLURM_CPUS_ON_NODE)",
+            "granted: memory 100 MiB (SLURM_MEM_PER_NODE)",
+            "granted: ranks on this node 2 (Slurm)",
+            "granted: GPUs 0 at /dev/fakegpu0, 1 at /dev/fakegpu1 (SLURM_STEP_GPUS and /etc/slurm/gres.conf)",
+        ]);
+    cluster.alice("env -u SLURM_JOB_ID oarlock explain").is_refused([
+        "oarlock: explain: this is no step of a Slurm job (SLURM_JOB_ID is not set); run it in one: srun oarlock explain",
+    ]);
 }
 
 fn a_site_shows_none(cluster: &Cluster) {
