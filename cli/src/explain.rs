@@ -4,8 +4,10 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use clap::Args;
+use host_devices::gpu::Gpus;
 use runtime_core::allocation::Allocation;
 use runtime_core::host::Host;
 use runtime_core::message::for_people;
@@ -43,9 +45,14 @@ pub(crate) fn run(_: &ExplainArgs) -> Result<(), NothingToExplain> {
         label: format!("{job}.{step}"),
         ..Request::default()
     };
-    let allocation = Allocation::of(&request, &Host::this());
+    let mut allocation = Allocation::of(&request, &Host::this());
+    let unplaced = allocation.gpus.as_mut().and_then(|gpus| {
+        let host = host_devices::Host::at(Path::new("/")).ok()?;
+        gpus.value.place(&Gpus::find(&host))
+    });
     let mut text = String::new();
-    for line in allocation.lines().iter().chain(&allocation.problems) {
+    let lines = allocation.lines();
+    for line in lines.iter().chain(&allocation.problems).chain(&unplaced) {
         text.push_str(&for_people(line));
         text.push('\n');
     }
