@@ -56,6 +56,9 @@ pub const BASIC: [Rule; 15] = [
     Rule::character(143, None),
 ];
 
+/// What whoever mounts a file system of FUSE opens.
+pub const FUSE: Rule = Rule::character(10, Some(229));
+
 /// An instruction of the kernel's machine, `struct bpf_insn` of linux/bpf.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

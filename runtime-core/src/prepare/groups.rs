@@ -11,11 +11,12 @@ use super::failure::Failure;
 use super::node::Node;
 use crate::cgroup::Groups;
 use crate::cgroup::cpus::{self, Shape, Topology, Unknown};
-use crate::cgroup::devices::{BASIC, Rule};
+use crate::cgroup::devices::{BASIC, FUSE, Rule};
 use crate::cgroup::hold::{self, StepGroups};
 use crate::cgroup::own::Step;
 use crate::cgroup::plan::{self, Controller, Holder, Limits};
 use crate::config::Enforce;
+use crate::entry::Entry;
 use crate::host::Host;
 use crate::path::HostPath;
 use crate::slurm::conf::Conf;
@@ -111,7 +112,7 @@ impl Node<'_> {
                 cpus::count(&granted.cores),
                 self.config.cgroup.pids_per_core,
             ),
-            devices: is_own(Controller::Devices).then(|| rules(devices)),
+            devices: is_own(Controller::Devices).then(|| rules(devices, &self.request.entry)),
             cpus: None,
         };
         let mut of_job = Limits {
@@ -167,9 +168,11 @@ fn bytes(mebibytes: u64) -> Option<u64> {
     (mebibytes > 0).then(|| mebibytes.checked_mul(1 << 20))?
 }
 
-/// The devices of every container, and these.
-fn rules(devices: &[PathBuf]) -> Vec<Rule> {
+/// The devices of every container, and these. Where the rank's prologs come first they
+/// run in its groups, on the host, where one may mount something for its user.
+fn rules(devices: &[PathBuf], entry: &Entry) -> Vec<Rule> {
     let mut rules = BASIC.to_vec();
+    rules.extend((*entry != Entry::Hook).then_some(FUSE));
     rules.extend(devices.iter().filter_map(|path| rule(path)));
     rules.sort_unstable();
     rules.dedup();
@@ -183,4 +186,26 @@ fn rule(path: &Path) -> Option<Rule> {
         let number = about.st_rdev;
         Rule::character(rustix::fs::major(number), Some(rustix::fs::minor(number)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_opened() {
+        let zero = Rule::character(1, Some(5));
+        let devices = ["/dev/zero", "/dev/zero", "/etc/passwd", "/dev/none"].map(PathBuf::from);
+        let of_hook = rules(&devices, &Entry::Hook);
+        assert_eq!(of_hook.iter().filter(|rule| **rule == zero).count(), 1);
+        assert_eq!(of_hook.len(), BASIC.len());
+        assert!(!of_hook.contains(&FUSE));
+        assert!(rules(&devices, &Entry::Program).contains(&FUSE));
+    }
+
+    #[test]
+    fn no_figure_is_no_limit() {
+        assert_eq!((bytes(0), bytes(2)), (None, Some(2 << 20)));
+        assert_eq!(bytes(u64::MAX - 1), None);
+    }
 }
