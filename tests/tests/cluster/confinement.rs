@@ -38,7 +38,7 @@ pub(crate) fn start(cluster: &Cluster, options: &str) {
     cluster
         .root(
             "node1",
-            "for try in $(seq 100); do grep -q ^request_wait_answer /proc/$(pgrep -x -u alice oarlock-prepare)/wchan 2>/dev/null && exit 0; sleep 0.1; done; exit 1",
+            "for try in $(seq 300); do grep -q ^request_wait_answer /proc/$(pgrep -x -u alice oarlock-prepare)/wchan 2>/dev/null && exit 0; sleep 0.1; done; exit 1",
         )
         .succeeds();
 }
