@@ -1,6 +1,7 @@
 //! Control groups: Slurm's are inherited and shown; where Slurm holds a step to nothing,
 //! Oarlock's own do, and end with it.
 
+use cluster_tests::cluster::IDLE;
 use cluster_tests::images::{DEMO, TINY, TINY_FUSE};
 use cluster_tests::{Case, Cluster, Restore, cases, skip};
 
@@ -197,11 +198,12 @@ fn the_steps_cpus_are_those_that_slurm_counts(cluster: &Cluster) {
     if !cluster.is_debian_12() {
         assert_eq!(outside, "0: 1\n1: 0\n");
     }
-    // A step that cannot have what it was granted does not run with something else.
+    // A step that cannot have what it was granted does not run with something else. The
+    // epilog of the job before takes an empty tree away: it has to be over.
     const TREE: &str = "/sys/fs/cgroup/cpuset/oarlock";
     let _taken = cluster.change(
         "node1",
-        &format!("mkdir {TREE}; cat {TREE}/../cpuset.mems >{TREE}/cpuset.mems; echo 1 >{TREE}/cpuset.cpus"),
+        &format!("{IDLE} && mkdir {TREE} && cat {TREE}/../cpuset.mems >{TREE}/cpuset.mems && echo 1 >{TREE}/cpuset.cpus"),
         format!("rmdir {TREE} 2>/dev/null; true"),
     );
     cluster
