@@ -209,6 +209,7 @@ fn request(command: &[OsString], options: Options) -> Result<Request, ExecError>
         ranks: 1,
         job: 0,
         node: String::new(),
+        slurm_conf: None,
         label: String::from("exec"),
         entry: runtime_core::entry::Entry::Hook,
     })

@@ -11,6 +11,7 @@ use host_devices::gpu::Gpus;
 use runtime_core::allocation::Allocation;
 use runtime_core::host::Host;
 use runtime_core::message::for_people;
+use runtime_core::path::HostPath;
 use runtime_core::request::Request;
 
 /// Print what Slurm granted the step that this runs in
@@ -42,6 +43,7 @@ pub(crate) fn run(_: &ExplainArgs) -> Result<(), NothingToExplain> {
         environment: environment(),
         ranks: ranks(variable).unwrap_or(1),
         node,
+        slurm_conf: variable("SLURM_CONF").and_then(|path| HostPath::new(&path).ok()),
         label: format!("{job}.{step}"),
         ..Request::default()
     };

@@ -150,18 +150,8 @@ fn request(mounts: Vec<UserMount>) -> Request {
             gid: 1,
             groups: Vec::new(),
         },
-        environment: Vec::new(),
-        program: None,
-        script: None,
-        mpi: None,
-        scope: Scope::default(),
-        execute_entrypoint: false,
         ranks: 1,
-        granted: runtime_core::request::Granted::default(),
-        job: 0,
-        node: String::new(),
-        label: String::new(),
-        entry: Entry::default(),
+        ..Request::default()
     }
 }
 

@@ -56,6 +56,9 @@ pub enum Problem {
         /// What makes it.
         hint: &'static str,
     },
+    /// The driver has GPUs, and a device is missing that programs need for each of them.
+    #[error("NVIDIA's driver has no {}, and no program can use a GPU in a container; run nvidia-modprobe -c 0 -u at boot", .0.display())]
+    NoControl(PathBuf),
     /// The driver says nothing of the number of a GPU's device.
     #[error("GPU {bus}: {} names no Device Minor; look at the driver's version", file.display())]
     NoMinor {

@@ -145,9 +145,16 @@ pub(crate) fn request(
         node: socket
             .and_then(|socket| node_name(socket, job, step))
             .unwrap_or_default(),
+        slurm_conf: slurm_conf(),
         label: label(job, step),
         entry: Entry::Hook,
     })
+}
+
+/// slurmd tells its children which file it has read, whatever option, variable or
+/// compiled-in place it had that from (`setenv("SLURM_CONF", …)` in slurmd.c).
+fn slurm_conf() -> Option<HostPath> {
+    HostPath::new(std::env::var_os("SLURM_CONF")?).ok()
 }
 
 /// What Slurm counts as the step's. What it does not tell, nobody is held to.

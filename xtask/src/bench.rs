@@ -7,6 +7,7 @@
 mod cache;
 mod candidates;
 mod cold;
+mod granted;
 mod held;
 mod launches;
 mod leaks;
@@ -136,6 +137,7 @@ fn measure(layout: &Layout, engine: &Engine, options: &Options) -> Result<Report
                 let (entry, prepare) = timing::measure(engine, ranks, runs)?;
                 vec![entry, prepare]
             }
+            Part::Granted => vec![granted::measure(engine, runs, &has)?],
             Part::Shell => vec![shell::measure(engine, runs, &has)?],
             Part::Metadata => vec![metadata::measure(engine, runs, &has)?],
             Part::Cache => vec![cache::measure(layout, engine, runs, &has)?],
@@ -188,7 +190,7 @@ mod tests {
             };
             options.parts()
         };
-        assert_eq!(parts(&[], false, None), Part::ALL[..6]);
+        assert_eq!(parts(&[], false, None), Part::ALL[..7]);
         assert_eq!(parts(&[], false, Some(9)), Part::ALL);
         assert_eq!(parts(&[], true, None), Part::ALL);
         assert_eq!(parts(&[Part::Cache], false, None), [Part::Cache]);

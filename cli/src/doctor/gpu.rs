@@ -230,7 +230,9 @@ fn parts(node: &Node, driver: &DriverReport, findings: &mut Findings) {
 fn tell(problem: &Problem, spec: Spec, findings: &mut Findings) {
     let is_cuda = |path: &Path| path.file_name().is_some_and(|name| name == CUDA);
     let verdict = match problem {
-        Problem::NoNode { .. } | Problem::OtherVersion { .. } => Verdict::Failed,
+        Problem::NoNode { .. } | Problem::NoControl(_) | Problem::OtherVersion { .. } => {
+            Verdict::Failed
+        }
         // A spec may bring it from elsewhere, such as a container of the driver's.
         Problem::NoLibrary { .. } if spec == Spec::All => return,
         Problem::NoLibrary { .. } => Verdict::Failed,

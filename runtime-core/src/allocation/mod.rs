@@ -156,7 +156,7 @@ fn gpus_of(request: &Request, host: &Host, problems: &mut Vec<String>) -> Option
         value: Gpus::of(&numbers, &names, Listing::default(), Numbering::OfTheStep),
         from: variable.to_owned(),
     };
-    let Some(conf) = place::configuration(host, None) else {
+    let Some(conf) = place::configuration(host, request.slurm_conf()) else {
         problems.push("slurm.conf is not found, and so no gres.conf".to_owned());
         return Some(only_numbers());
     };

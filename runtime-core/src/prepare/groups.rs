@@ -141,7 +141,7 @@ impl Node<'_> {
     fn cpus(&self) -> Result<(String, String), Unknown> {
         let host = Host::this();
         // slurmd believes it, whoever owns it.
-        let conf = place::configuration(&host, None)
+        let conf = place::configuration(&host, self.request.slurm_conf())
             .and_then(|path| Conf::look_into(&host, &path).ok())
             .ok_or(Unknown::NoNode)?;
         let shape = Shape::of(&conf, &self.request.node)?;

@@ -10,6 +10,7 @@ mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -186,6 +187,8 @@ pub struct Request {
     pub job: u32,
     /// The node, as Slurm calls it; empty where that is not known.
     pub node: String,
+    /// slurm.conf as slurmd tells its steps (`SLURM_CONF`); nothing where it says none.
+    pub slurm_conf: Option<HostPath>,
     /// For the log: job and step, in Slurm's own notation.
     pub label: String,
     /// How the ranks enter.
@@ -200,6 +203,12 @@ impl Request {
     #[must_use]
     pub fn image(&self) -> &ImageName {
         self.options.image.as_ref().unwrap_or(&NO_IMAGE)
+    }
+
+    /// Where slurm.conf is, as far as slurmd has said.
+    #[must_use]
+    pub fn slurm_conf(&self) -> Option<&Path> {
+        self.slurm_conf.as_ref().map(HostPath::as_path)
     }
 
     /// The value of a variable in the job's environment.

@@ -11,6 +11,8 @@ pub(crate) enum Part {
     Steps,
     /// A rank's entry and a node's preparation
     Prepare,
+    /// A GPU with its driver, and control groups
+    Granted,
     /// Commands without Slurm
     Shell,
     /// Listing, sizes and imports within an image
@@ -25,9 +27,10 @@ pub(crate) enum Part {
 
 impl Part {
     /// All parts, in the order of the page.
-    pub(crate) const ALL: [Part; 7] = [
+    pub(crate) const ALL: [Part; 8] = [
         Part::Steps,
         Part::Prepare,
+        Part::Granted,
         Part::Shell,
         Part::Metadata,
         Part::Cache,
@@ -40,6 +43,7 @@ impl Part {
         match self {
             Part::Steps => "steps",
             Part::Prepare => "prepare",
+            Part::Granted => "granted",
             Part::Shell => "shell",
             Part::Metadata => "metadata",
             Part::Cache => "cache",

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::candidates::{self, BARE, Candidate, FUSE, KERNEL};
+use super::candidates::{self, Candidate, FUSE, KERNEL};
 use super::report::{Section, Target};
 use super::script::Plan;
 use super::stats::number;
@@ -49,7 +49,7 @@ fn section(candidates: &[Candidate], ranks: &[usize], runs: &Runs) -> Section {
                 .chain(ranks.iter().map(|&count| cell(count)))
                 .collect()
         };
-        medians.row(row(&|count| median(runs, candidate.key, count)));
+        medians.row(row(&|count| runs.against_bare(candidate.key, count)));
         spreads.row(row(&|count| {
             runs.spread(candidate.key, count)
                 .map_or("—".into(), |spread| {
@@ -62,7 +62,7 @@ fn section(candidates: &[Candidate], ranks: &[usize], runs: &Runs) -> Section {
         .flat_map(|(key, name)| {
             ranks.iter().map(move |&count| {
                 let goal = format!("step of {count}, {name}: ≤ {LIMIT:.2} × bare");
-                Target::at_most(&goal, LIMIT, ratio(runs, key, count), " ×")
+                Target::at_most(&goal, LIMIT, runs.ratio(key, count), " ×")
             })
         })
         .collect();
@@ -78,24 +78,6 @@ fn section(candidates: &[Candidate], ranks: &[usize], runs: &Runs) -> Section {
         ],
         targets,
     }
-}
-
-fn ratio(runs: &Runs, key: &str, ranks: usize) -> Option<f64> {
-    runs.spread(key, ranks)?.ratio(&runs.spread(BARE, ranks)?)
-}
-
-fn median(runs: &Runs, key: &str, ranks: usize) -> String {
-    let time = runs
-        .spread(key, ranks)
-        .map(|spread| match ratio(runs, key, ranks) {
-            Some(ratio) if key != BARE => format!("{} ×{ratio:.2}", number(spread.median)),
-            _ => number(spread.median),
-        });
-    [time, runs.failures(key, ranks)]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::candidates::{BARE, Candidate, FUSE, KERNEL};
 use super::script::{self, Line, Plan, Sample};
-use super::stats::Spread;
+use super::stats::{Spread, number};
 use crate::engine::Engine;
 use crate::job::say;
 
@@ -73,6 +73,25 @@ impl Runs {
             .map(|run| f64::from(run.sample.micros) / 1000.0)
             .collect();
         Spread::of(&times)
+    }
+
+    /// How many times the bare step a candidate's took.
+    pub(crate) fn ratio(&self, key: &str, ranks: usize) -> Option<f64> {
+        self.spread(key, ranks)?.ratio(&self.spread(BARE, ranks)?)
+    }
+
+    /// A candidate's median in milliseconds, how many times the bare step it is, and its
+    /// failures.
+    pub(crate) fn against_bare(&self, key: &str, ranks: usize) -> String {
+        let time = self.spread(key, ranks).map(|spread| {
+            let median = number(spread.median);
+            match self.ratio(key, ranks) {
+                Some(ratio) if key != BARE => format!("{median} ×{ratio:.2}"),
+                _ => median,
+            }
+        });
+        let cells: Vec<String> = time.into_iter().chain(self.failures(key, ranks)).collect();
+        cells.join(", ")
     }
 
     /// What a table says of a candidate's failures: nothing, or how many.

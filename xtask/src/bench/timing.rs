@@ -41,11 +41,11 @@ pub(crate) struct Timing {
     /// Opening and mounting the image, in milliseconds.
     image: f64,
     /// Building the container, in milliseconds.
-    build: f64,
+    pub(crate) build: f64,
     /// This rank's privileged hook, in microseconds.
     privileged: f64,
     /// This rank's entry, in microseconds.
-    entry: f64,
+    pub(crate) entry: f64,
     /// The processor's part of the entry, in microseconds.
     processor: f64,
 }

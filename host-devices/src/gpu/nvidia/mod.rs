@@ -30,6 +30,10 @@ const CONTROL: [&str; 4] = [
     "nvidia-modeset",
 ];
 
+/// Those without which CUDA does not begin. Outside a container it would have a setuid
+/// program of the driver's make them.
+const NEEDED: [&str; 2] = ["nvidiactl", "nvidia-uvm"];
+
 /// The devices that all GPUs share, as far as they are there.
 #[must_use]
 pub fn control(host: &Host) -> Vec<PathBuf> {
@@ -77,6 +81,11 @@ pub(super) fn find(host: &Host, cards: &[drm::Device], found: &mut Gpus) {
         own.push((nodes, told.uuid, Some(told.bus), told.model, mig));
     }
     let loaded = !own.is_empty();
+    if loaded {
+        let needed = NEEDED.iter().map(|name| Path::new(DEV).join(name));
+        let missing = needed.filter(|node| !shared.contains(node));
+        found.problems.extend(missing.map(Problem::NoControl));
+    }
     for minor in minors {
         if loaded {
             let node = node(minor);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use super::*;
-use crate::request::{Granted, Identity, ImageName, Options, Scope};
+use crate::request::{Identity, ImageName, Options, Scope};
 
 fn request(mounts: &str) -> Request {
     Request {
@@ -21,18 +21,9 @@ fn request(mounts: &str) -> Request {
             gid: 1,
             groups: vec![],
         },
-        environment: vec![],
-        program: None,
-        script: None,
-        mpi: None,
         scope: Scope::Global,
-        execute_entrypoint: false,
         ranks: 1,
-        granted: Granted::default(),
-        job: 0,
-        node: String::new(),
-        label: String::new(),
-        entry: Entry::Hook,
+        ..Request::default()
     }
 }
 

@@ -10,7 +10,8 @@ mod memlock;
 use std::path::{Path, PathBuf};
 
 use cdi_specs::{QualifiedName, Registry};
-use host_devices::gpu::{Gpus, Vendor};
+use host_devices::Problem;
+use host_devices::gpu::{Gpu, Gpus, Vendor};
 use host_devices::rdma;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,7 @@ impl Node<'_> {
         progress: Progress<'_>,
         seen: Option<Seen<'_>>,
     ) -> Result<Devices, Failure> {
-        if let Some(path) = place::configuration(&Host::this(), None) {
+        if let Some(path) = place::configuration(&Host::this(), self.request.slurm_conf()) {
             progress.at_file(&path);
         }
         let mut allocation = Allocation::of(self.request, &Host::this());
@@ -161,6 +162,7 @@ impl Node<'_> {
                     granted.extend(nodes);
                 }
                 devices.shown.numbers = gpus.value.numbers();
+                self.tell_missing(&found, &granted);
             }
             self.add_asked(&registry, &granted, &mut names)?;
             devices.nodes = granted;
@@ -196,6 +198,20 @@ impl Node<'_> {
                 .extend(nodes.into_iter().map(|node| node.path));
         }
         Ok(())
+    }
+
+    /// Devices that programs need beside the GPU's own, and that nobody can make within.
+    fn tell_missing(&self, found: &Gpus, granted: &[PathBuf]) {
+        let is_granted = |gpu: &Gpu| gpu.nodes.iter().any(|node| granted.contains(node));
+        if !found.of(Vendor::Nvidia).any(is_granted) {
+            return;
+        }
+        for problem in &found.problems {
+            if let Problem::NoControl(_) = problem {
+                let line = problem.to_string().replacen("; ", "; for admins: ", 1);
+                self.tell(&format!("GPUs: {line}"));
+            }
+        }
     }
 
     /// What the user names must be his already.
