@@ -6,13 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use runtime_core::config::SiteConfig;
-use runtime_core::entry::Entry;
 use runtime_core::path::HostPath;
 use runtime_core::plan::NodeFacts;
 use runtime_core::plan::mounts::{self, Need};
 use runtime_core::request::{
-    Access, Create, Identity, ImageName, MountSource, Options, Propagation, Request, Scope,
-    UserMount,
+    Access, Create, Identity, ImageName, MountSource, Options, Propagation, Request, UserMount,
 };
 
 /// Parses the list and holds it and its plan to what they promise.

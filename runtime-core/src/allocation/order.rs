@@ -29,6 +29,19 @@ pub enum Unclear {
         /// What would do for it.
         found: usize,
     },
+    /// slurmd once found more, and still counts them.
+    #[error(
+        "Slurm has found {configured} of them by itself, and {found} are here now, so that it is not known which have which number"
+    )]
+    Fewer {
+        /// What slurm.conf has, that gres.conf names no file for.
+        configured: usize,
+        /// What is there for it.
+        found: usize,
+    },
+    /// A line of gres.conf names a GPU that slurmd may have found and put in its place.
+    #[error("{} of gres.conf is not among the GPUs that are here now, so that it is not known which number it has", .0.display())]
+    Gone(PathBuf),
 }
 
 /// What a site's files say of a node's GPUs.
@@ -60,7 +73,7 @@ impl Listing {
     pub fn gpus(&self, found: &Gpus) -> Result<Vec<Files>, Unclear> {
         let own = self.taken();
         let list = match self.detector() {
-            Some(word) => merged(own, detected(word, found)?)?,
+            Some(word) => merged(own, detected(word, found)?, devices_of(word))?,
             None => own,
         };
         let with_files = list.into_iter().map(|single| single.files);
@@ -192,6 +205,17 @@ fn detected(word: &str, found: &Gpus) -> Result<Vec<Single>, Unclear> {
     Err(unclear())
 }
 
+/// How the devices begin that this finds.
+fn devices_of(word: &str) -> &'static str {
+    let word = word.to_ascii_lowercase();
+    let is_of_drm = word.contains("rsmi") || word.contains("oneapi");
+    if is_of_drm {
+        "/dev/dri/"
+    } else {
+        "/dev/nvidia"
+    }
+}
+
 /// NVIDIA's GPUs as its management library counts them, and their parts instead of
 /// those that are divided; parts have no links.
 fn by_nvml(found: &Gpus) -> Vec<Single> {
@@ -220,8 +244,15 @@ fn by_nvml(found: &Gpus) -> Vec<Single> {
     list
 }
 
-/// The list of what the site has and what slurmd finds.
-fn merged(mut own: Vec<Single>, mut found: Vec<Single>) -> Result<Vec<Single>, Unclear> {
+/// The list of what the site has and what slurmd finds, which begins with `devices`.
+///
+/// slurmd found it when it began. A GPU that has gone since has kept its place there,
+/// and is not seen here: then the places of the others are not known.
+fn merged(
+    mut own: Vec<Single>,
+    mut found: Vec<Single>,
+    devices: &str,
+) -> Result<Vec<Single>, Unclear> {
     found.sort_by(by_file);
     own.sort_by(by_file);
     let (named, nameless): (Vec<Single>, Vec<Single>) =
@@ -229,9 +260,20 @@ fn merged(mut own: Vec<Single>, mut found: Vec<Single>) -> Result<Vec<Single>, U
     let mut list = Vec::new();
     for single in named {
         let place = found.iter().position(|other| other.files == single.files);
-        list.push(match place {
-            Some(place) => found.remove(place),
-            None => single,
+        list.push(match (place, single.files.first()) {
+            (Some(place), _) => found.remove(place),
+            (None, Some(file)) if file.to_string_lossy().starts_with(devices) => {
+                return Err(Unclear::Gone(file.clone()));
+            }
+            (None, _) => single,
+        });
+    }
+    let there = found.iter().filter(|single| !single.files.is_empty());
+    let there = there.count();
+    if !nameless.is_empty() && there < nameless.len().max(found.len()) {
+        return Err(Unclear::Fewer {
+            configured: nameless.len(),
+            found: there,
         });
     }
     let has_types = nameless.iter().any(|single| single.kind.is_some());

@@ -136,7 +136,10 @@ fn what_slurm_finds_alone_is_not_guessed(cluster: &Cluster) {
     let more = format!("cat >/etc/slurm/fake_gpus.conf <<'END'\n{gpus}END\n");
     let held = "for n in 0 1 2 3; do cat /dev/fakegpu$n 2>&1 | grep -q \"not permitted\" || echo fakegpu$n; done";
     for (word, why) in [
-        ("nvml", "gres.conf names no device for it"),
+        (
+            "nvml",
+            "Slurm has found 4 of them by itself, and 0 are here now, so that it is not known which have which number",
+        ),
         (
             "nrt",
             "what Slurm finds by AutoDetect=nrt is not known here",

@@ -199,6 +199,30 @@ fn what_is_not_known_is_not_guessed() {
     }
 }
 
+/// slurmd found them when it began: what has gone since has kept its number.
+#[test]
+fn a_gpu_that_is_lost_moves_no_other() {
+    const FEWER: &str = "Slurm has found 3 of them by itself, and 2 are here now, so that it is not known which have which number";
+    const GONE: &str = "/dev/nvidia0 of gres.conf is not among the GPUs that are here now, so that it is not known which number it has";
+    let mut without_device = nvidia(false);
+    without_device.all[1].nodes.clear();
+    let mut off_the_bus = nvidia(false);
+    off_the_bus.all.remove(1);
+    let named = "Name=gpu File=/dev/nvidia[0-2]\n";
+    for word in ["nvml", "nvidia"] {
+        for found in [&without_device, &off_the_bus] {
+            let own = format!("AutoDetect={word}\n");
+            let found_of = |gres: &str| list(gres, Some("gpu:3"), found);
+            assert_eq!(found_of(&own), Err(FEWER.to_owned()), "{word}");
+            assert_eq!(found_of(&format!("{own}{named}")), Err(GONE.to_owned()));
+            // What slurmd does not look for stays where its line says.
+            assert_eq!(found_of(named).as_deref(), Ok("nvidia0 nvidia1 nvidia2"));
+        }
+    }
+    // Of two that slurm.conf takes, the one without a device may have been one.
+    assert!(list("AutoDetect=nvml\n", Some("gpu:2"), &without_device).is_err());
+}
+
 #[test]
 fn the_gpus_of_other_vendors() {
     let all = [
@@ -210,13 +234,15 @@ fn the_gpus_of_other_vendors() {
         all: all.into(),
         problems: Vec::new(),
     };
-    for (word, expected) in [
-        ("rsmi", "dri/renderD128 dri/renderD130"),
-        ("oneapi", "dri/renderD131"),
+    for (word, slurm, expected) in [
+        ("rsmi", "gpu:2", "dri/renderD128 dri/renderD130"),
+        ("oneapi", "gpu:1", "dri/renderD131"),
     ] {
         let gres = format!("AutoDetect={word}\n");
         assert_eq!(list(&gres, None, &found).as_deref(), Ok(""));
-        assert_eq!(list(&gres, Some("gpu:4"), &found).as_deref(), Ok(expected));
+        assert_eq!(list(&gres, Some(slurm), &found).as_deref(), Ok(expected));
+        let gone = format!("{gres}Name=gpu File=/dev/dri/renderD129\n");
+        assert!(list(&gone, Some(slurm), &found).is_err());
     }
     found.all[0].bus = found.all[1].bus.clone();
     assert!(list("AutoDetect=rsmi\n", Some("gpu:2"), &found).is_err());
