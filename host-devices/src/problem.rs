@@ -56,9 +56,9 @@ pub enum Problem {
         /// What makes it.
         hint: &'static str,
     },
-    /// The driver has GPUs, and a device is missing that programs need for each of them.
-    #[error("NVIDIA's driver has no {}, and no program can use a GPU in a container; run nvidia-modprobe -c 0 -u at boot", .0.display())]
-    NoControl(PathBuf),
+    /// The driver has GPUs, and devices are missing that programs need for each of them.
+    #[error("NVIDIA's driver is loaded without {}, and no program can use a GPU in a container; run nvidia-modprobe -c 0 -u at boot", joined(.0))]
+    NoControl(Vec<PathBuf>),
     /// The driver says nothing of the number of a GPU's device.
     #[error("GPU {bus}: {} names no Device Minor; look at the driver's version", file.display())]
     NoMinor {
@@ -91,6 +91,14 @@ pub enum Problem {
         /// The module's.
         module: String,
     },
+}
+
+fn joined(paths: &[PathBuf]) -> String {
+    let all: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    all.join(" and ")
 }
 
 impl Problem {

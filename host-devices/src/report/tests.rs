@@ -32,6 +32,7 @@ fn node() -> Root {
     for name in [
         "nvidia0",
         "nvidiactl",
+        "nvidia-uvm",
         "nvidia-caps/nvidia-cap21",
         "nvidia-caps/nvidia-cap22",
         "infiniband/uverbs0",
@@ -67,7 +68,7 @@ fn all_that_a_node_has_is_told_and_what_it_lacks() {
         [
             "NVIDIA GPU 0 (NVIDIA H200, 0000:17:00.0, GPU-1): /dev/nvidia0",
             "  GPU instance 9, compute instance 0: /dev/nvidia-caps/nvidia-cap21 /dev/nvidia-caps/nvidia-cap22",
-            "NVIDIA GPUs share /dev/nvidiactl",
+            "NVIDIA GPUs share /dev/nvidiactl /dev/nvidia-uvm",
             "NVIDIA driver 550.54.15",
             "  /usr/lib64/libnvidia-ml.so.1 -> libnvidia-ml.so.1 (utility)",
             "  /usr/bin/nvidia-smi (utility)",
@@ -92,7 +93,7 @@ fn programs_are_told_the_same() {
         value["gpus"],
         serde_json::json!([{
             "vendor": "nvidia", "index": 0, "nodes": ["/dev/nvidia0"], "uuid": "GPU-1", "bus": "0000:17:00.0",
-            "model": "NVIDIA H200", "shared": ["/dev/nvidiactl"],
+            "model": "NVIDIA H200", "shared": ["/dev/nvidiactl", "/dev/nvidia-uvm"],
             "mig": [{
                 "gpu_instance": 9, "compute_instance": 0,
                 "gpu_node": "/dev/nvidia-caps/nvidia-cap21", "compute_node": "/dev/nvidia-caps/nvidia-cap22",

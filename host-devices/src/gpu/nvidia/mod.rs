@@ -83,8 +83,10 @@ pub(super) fn find(host: &Host, cards: &[drm::Device], found: &mut Gpus) {
     let loaded = !own.is_empty();
     if loaded {
         let needed = NEEDED.iter().map(|name| Path::new(DEV).join(name));
-        let missing = needed.filter(|node| !shared.contains(node));
-        found.problems.extend(missing.map(Problem::NoControl));
+        let missing: Vec<PathBuf> = needed.filter(|node| !shared.contains(node)).collect();
+        if !missing.is_empty() {
+            found.problems.push(Problem::NoControl(missing));
+        }
     }
     for minor in minors {
         if loaded {

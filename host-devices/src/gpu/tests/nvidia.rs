@@ -137,6 +137,8 @@ fn what_driver_and_devices_disagree_in_is_told() {
             "GPU 0000:03:00.0: /proc/driver/nvidia/gpus/0000:03:00.0/information names no Device Minor; \
              look at the driver's version",
             "GPU 0000:01:00.0 has no /dev/nvidia0; run nvidia-modprobe, or nvidia-persistenced at boot",
+            "NVIDIA's driver is loaded without /dev/nvidiactl and /dev/nvidia-uvm, and no program can use a GPU in a \
+             container; run nvidia-modprobe -c 0 -u at boot",
             "/dev/nvidia7 is there, but the driver has no such GPU; remove what is left of another boot or card",
         ]
     );
