@@ -9,6 +9,7 @@ use rustix::fs::FileType;
 use super::devices::Devices;
 use super::failure::Failure;
 use super::node::Node;
+use super::search::Progress;
 use crate::cgroup::Groups;
 use crate::cgroup::cpus::{self, Shape, Topology, Unknown};
 use crate::cgroup::devices::{BASIC, FUSE, Rule};
@@ -21,6 +22,9 @@ use crate::host::Host;
 use crate::path::HostPath;
 use crate::slurm::conf::Conf;
 use crate::slurm::place;
+
+/// Begins the line that says why it is not known.
+const SUBJECT: &str = "CPUs of the step";
 
 /// What a step would be held to, and by whom.
 struct Decided {
@@ -36,7 +40,7 @@ impl Node<'_> {
     /// the step: slurmstepd sees to it.
     ///
     /// # Errors
-    /// [`Failure::Hold`].
+    /// [`Failure::Hold`], and where slurm.conf cannot be read in time.
     pub(super) fn make_groups(
         &self,
         task: &Groups,
@@ -45,7 +49,7 @@ impl Node<'_> {
         if self.config.cgroup.enforce == Enforce::Never {
             return Ok(StepGroups::default());
         }
-        let decided = self.decide(task, devices);
+        let decided = self.decide(task, devices)?;
         for note in &decided.notes {
             tracing::info!(JOB_STEP = %self.request.label, "{note}");
         }
@@ -63,7 +67,7 @@ impl Node<'_> {
     /// there when it is built.
     ///
     /// # Errors
-    /// [`Failure::Hold`].
+    /// As [`Node::make_groups`].
     pub(super) fn groups_apart(
         &self,
         join: &Option<OwnedFd>,
@@ -79,17 +83,24 @@ impl Node<'_> {
     }
 
     /// What a step is held to, in lines for people.
-    pub(super) fn held_lines(&self, task: &Groups, devices: &[PathBuf]) -> Vec<String> {
+    ///
+    /// # Errors
+    /// Where slurm.conf cannot be read in time.
+    pub(super) fn held_lines(
+        &self,
+        task: &Groups,
+        devices: &[PathBuf],
+    ) -> Result<Vec<String>, Failure> {
         if self.config.cgroup.enforce == Enforce::Never {
-            return vec![
+            return Ok(vec![
                 "held: to what Slurm holds it to (cgroup.enforce in oarlock.toml is never)"
                     .to_owned(),
-            ];
+            ]);
         }
-        let decided = self.decide(task, devices);
+        let decided = self.decide(task, devices)?;
         let mut lines = plan::lines(&decided.holders, &decided.of_step);
         lines.extend(decided.notes);
-        lines
+        Ok(lines)
     }
 
     fn step(&self) -> Step {
@@ -97,7 +108,7 @@ impl Node<'_> {
         Step::new(&request.node, request.job, &request.label)
     }
 
-    fn decide(&self, task: &Groups, devices: &[PathBuf]) -> Decided {
+    fn decide(&self, task: &Groups, devices: &[PathBuf]) -> Result<Decided, Failure> {
         let holders = hold::holders(task);
         let granted = &self.request.granted;
         let mut notes = Vec::new();
@@ -121,7 +132,10 @@ impl Node<'_> {
         };
         // Asked of the kernel's and Slurm's files only where it is needed.
         if is_own(Controller::Cpuset) && !granted.cores.is_empty() {
-            match self.cpus() {
+            let found = self.search(SUBJECT, &[], |node, progress| {
+                Ok(node.cpus(progress).map_err(|why| why.to_string()))
+            })?;
+            match found {
                 Ok((job, step)) => {
                     of_job.cpus = Some(job);
                     of_step.cpus = Some(step);
@@ -129,21 +143,22 @@ impl Node<'_> {
                 Err(why) => notes.push(format!("cpuset: not held: {why}")),
             }
         }
-        Decided {
+        Ok(Decided {
             holders,
             of_job,
             of_step,
             notes,
-        }
+        })
     }
 
     /// The CPUs of the job and of the step.
-    fn cpus(&self) -> Result<(String, String), Unknown> {
+    fn cpus(&self, progress: Progress<'_>) -> Result<(String, String), Unknown> {
         let host = Host::this();
+        let path = place::configuration(&host, self.request.slurm_conf());
+        let path = path.ok_or(Unknown::NoNode)?;
+        progress.at_file(&path);
         // slurmd believes it, whoever owns it.
-        let conf = place::configuration(&host, self.request.slurm_conf())
-            .and_then(|path| Conf::look_into(&host, &path).ok())
-            .ok_or(Unknown::NoNode)?;
+        let conf = Conf::look_into(&host, &path).map_err(|_| Unknown::NoNode)?;
         let shape = Shape::of(&conf, &self.request.node)?;
         let topology = Topology::of(&host);
         let granted = &self.request.granted;

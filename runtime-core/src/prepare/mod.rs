@@ -51,6 +51,8 @@ pub mod protocol;
 #[cfg(feature = "construct")]
 mod save;
 #[cfg(feature = "construct")]
+mod search;
+#[cfg(feature = "construct")]
 pub mod serve;
 #[cfg(feature = "construct")]
 mod staging;

@@ -170,7 +170,7 @@ impl Node<'_> {
         };
         let plan = plan::plan(self.request, self.config, &facts);
         let mut lines = devices.lines;
-        lines.extend(self.held_lines(task, &facts.devices));
+        lines.extend(self.held_lines(task, &facts.devices)?);
         lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
         Ok(lines)
     }

@@ -1,7 +1,7 @@
 //! Specs of the Container Device Interface: what the site says of the GPUs that a step
 //! was granted.
 
-use cluster_tests::images::TINY;
+use cluster_tests::images::{DEMO, TINY};
 use cluster_tests::{Case, Cluster, Restore, cases};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -10,6 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_device_that_was_granted_can_be_named,
         a_device_that_was_not_granted_is_refused,
         libraries_are_found_by_their_sonames,
+        a_device_may_have_more_names,
         hooks_are_not_run,
         a_wrong_spec_is_named,
         a_spec_of_a_users_is_not_read,
@@ -160,6 +161,37 @@ fn hooks_are_not_run(cluster: &Cluster) {
         .succeeds()
         .says("driver 1.2.3 gpus here\nfakegpu0\n");
     cluster.root("node1", ran).succeeds().says("nothing ran\n");
+}
+
+/// Drivers look for their devices by their place on the bus, too: specs bind those names,
+/// or have links made.
+fn a_device_may_have_more_names(cluster: &Cluster) {
+    let _names = cluster.change(
+        "node1",
+        "mkdir -p /dev/by-path && ln -s ../fakegpu0 /dev/by-path/bound && ln -s ../fakegpu0 /dev/by-path/linked && ln -s ../fakegpu3 /dev/by-path/other",
+        "rm -r /dev/by-path",
+    );
+    let spec = r#"---
+cdiVersion: 0.6.0
+kind: site.org/gpu
+devices:
+  - name: "0"
+    containerEdits:
+      deviceNodes: [{path: /dev/fakegpu0}]
+      mounts: [{hostPath: /dev/by-path/bound, containerPath: /dev/by-path/bound, options: [bind, rw]}]
+      hooks:
+        - hookName: createContainer
+          path: /usr/bin/nvidia-cdi-hook
+          args: [nvidia-cdi-hook, create-symlinks, --link, "../fakegpu0::/dev/by-path/linked", --link, "../fakegpu3::/dev/by-path/other"]
+"#;
+    let _spec = with_spec(cluster, spec);
+    // It can be opened, and has no driver: 240 is none's number.
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:1 --container-image={DEMO} sh -c 'ls /dev/by-path; for d in bound linked; do cat /dev/by-path/$d 2>&1 | sed \"s/.*: //\"; done'"
+        ))
+        .succeeds()
+        .says("bound\nlinked\nNo such device or address\nNo such device or address\n");
 }
 
 /// What is wrong costs the devices of that file, and nobody's step but those that name

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 
 use cdi_specs::hooks::{Native, Symlink, classify};
@@ -118,6 +119,7 @@ pub(super) fn resolve(
         .map(|variable| (variable.name.clone(), variable.value.clone()))
         .collect();
     let mut names = sonames(&edits, &folders);
+    links.retain(|link| !add_link_of_dev(link, &mut found.nodes));
     names.extend(links_in(&links, &folders, &mut found.notes));
     show_links(names, &mut found);
     for (what, is_there) in [
@@ -164,6 +166,11 @@ fn mounts(edits: &Edits, specs: &[(&Spec, &Device)], found: &mut Found) {
             ));
             continue;
         };
+        // Intel's specs bind devices by their place on the bus, and a bind opens no device.
+        if mount.container_path == mount.host_path && is_device(&mount.host_path) {
+            found.nodes.push(mount.host_path.clone());
+            continue;
+        }
         if !mount.is_bind() {
             found
                 .notes
@@ -231,6 +238,32 @@ fn links_in(
         }
     }
     links
+}
+
+/// A link to a device that is shown, as those below /dev/dri/by-path: where the node has
+/// the same, it is that device under one more name.
+fn add_link_of_dev(Symlink { target, link }: &Symlink, nodes: &mut Vec<PathBuf>) -> bool {
+    let Some(parent) = link.parent().filter(|_| is_below_dev(link)) else {
+        return false;
+    };
+    let device = parent.join(target).canonicalize();
+    let is_same = device.is_ok_and(|device| {
+        nodes.contains(&device) && link.canonicalize().is_ok_and(|other| other == device)
+    });
+    if is_same {
+        nodes.push(link.clone());
+    }
+    is_same
+}
+
+/// Whether a path below /dev leads to a device that programs read and write.
+fn is_device(path: &Path) -> bool {
+    let kind = || std::fs::metadata(path).map(|about| about.file_type());
+    is_below_dev(path) && kind().is_ok_and(|kind| kind.is_char_device())
+}
+
+fn is_below_dev(path: &Path) -> bool {
+    path.starts_with("/dev") && !path.components().any(|part| part == Component::ParentDir)
 }
 
 /// Links to libraries are in a directory of their own, which is all that the linker is

@@ -1,7 +1,6 @@
 //! The devices that a step's container shows: what Slurm granted it, and what the site
 //! shows to all.
 
-mod bounded;
 pub(super) mod cdi;
 pub(super) mod driver;
 mod image;
@@ -19,6 +18,7 @@ use self::driver::Seen;
 use super::failure::Failure;
 use super::node::Node;
 use super::protocol::fits;
+use super::search::Progress;
 use crate::allocation::{Allocation, has_devices};
 use crate::config;
 use crate::host::Host;
@@ -26,7 +26,6 @@ use crate::limits;
 use crate::plan::mounts::Mount;
 use crate::slurm::place;
 use crate::visible::Shown;
-use bounded::Progress;
 use cdi::CdiError;
 
 /// NVIDIA's libraries belong to the driver, and no image can bring them.
@@ -56,7 +55,31 @@ pub(super) struct Devices {
     pub(super) lines: Vec<String>,
 }
 
+/// Begins the line that says why there is no answer.
+const SUBJECT: &str = "devices of the step";
+
 impl Node<'_> {
+    /// The devices of the step; `seen` is the image, where it is mounted by now. A step
+    /// that has none pays for no child that searches.
+    ///
+    /// # Errors
+    /// What [`Node::find_devices`] says, and [`super::as_user::Unanswered`].
+    pub(super) fn devices(&self, seen: Option<Seen<'_>>) -> Result<Devices, Failure> {
+        if !has_devices(self.request) {
+            return self.find_devices(Progress::UNWATCHED, seen);
+        }
+        let image = seen
+            .iter()
+            .flat_map(|seen| seen.root.into_iter().chain([seen.known]));
+        let keep: Vec<_> = image.collect();
+        self.search(SUBJECT, &keep, |node, progress| {
+            if let Some(path) = place::configuration(&Host::this(), self.request.slurm_conf()) {
+                progress.at_file(&path);
+            }
+            node.find_devices(progress, seen)
+        })
+    }
+
     /// Finds them, however long that takes. What is wrong with Slurm's files costs the
     /// devices that they name, and not the step. `seen` is the image, where it is
     /// mounted by now.
@@ -68,9 +91,6 @@ impl Node<'_> {
         progress: Progress<'_>,
         seen: Option<Seen<'_>>,
     ) -> Result<Devices, Failure> {
-        if let Some(path) = place::configuration(&Host::this(), self.request.slurm_conf()) {
-            progress.at_file(&path);
-        }
         let mut allocation = Allocation::of(self.request, &Host::this());
         for problem in &allocation.problems {
             tracing::warn!(JOB_STEP = %self.request.label, "{problem}");

@@ -1,9 +1,9 @@
-//! The search for devices, with an end: gres.conf and CDI specs may lie on a file system
-//! that does not answer, and root reads them.
+//! Searches with an end: slurm.conf, gres.conf and CDI specs may lie on a file system that
+//! does not answer, and root reads them.
 //!
 //! A child searches, and tells what it is at; its parent takes the answer, or gives it up
-//! when the site's time is over. Then the step fails: without its devices it is not the
-//! step that was asked for. A step that has none pays for no child.
+//! when the site's time is over. Then the step fails: without what is searched for it is
+//! not the step that was asked for.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Devices;
-use super::driver::Seen;
-use crate::allocation::has_devices;
-use crate::prepare::as_user::Unanswered;
-use crate::prepare::failure::Failure;
-use crate::prepare::node::Node;
-use crate::prepare::protocol::Answer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::as_user::Unanswered;
+use super::failure::Failure;
+use super::node::Node;
+use super::protocol::Answer;
 use crate::sys::ipc::{self, Waited};
 use crate::sys::process;
 
@@ -32,14 +32,14 @@ const MAX_REFUSAL: usize = 2048;
 /// No search finds more, in bytes: a spec has some 100 mounts.
 const MAX_FOUND: u64 = 16 << 20;
 
-/// Begins the line that says why there is no answer.
-const SUBJECT: &str = "devices of the step";
-
 /// Says what is looked at, to whom would have to tell where it does not go on.
 #[derive(Clone, Copy)]
 pub(super) struct Progress<'a>(Option<BorrowedFd<'a>>);
 
 impl Progress<'_> {
+    /// Of a search whose end nobody watches over.
+    pub(super) const UNWATCHED: Progress<'static> = Progress(None);
+
     /// For people: files or directories.
     pub(super) fn at(self, what: &str) {
         if let Some(socket) = self.0 {
@@ -56,22 +56,25 @@ impl Progress<'_> {
 }
 
 impl Node<'_> {
-    /// The devices of the step; `seen` is the image, where it is mounted by now.
+    /// What `work` finds in a child, which has the descriptors `keep`; `subject` begins
+    /// the line that says why there is no answer.
     ///
     /// # Errors
-    /// What [`Node::find_devices`] says, and [`Unanswered`].
-    pub(in crate::prepare) fn devices(&self, seen: Option<Seen<'_>>) -> Result<Devices, Failure> {
-        if !has_devices(self.request) {
-            return self.find_devices(Progress(None), seen);
-        }
+    /// What `work` says, and [`Unanswered`].
+    pub(super) fn search<T: Serialize + DeserializeOwned>(
+        &self,
+        subject: &str,
+        keep: &[BorrowedFd<'_>],
+        work: impl FnOnce(&Node<'_>, Progress<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let start = |error| Unanswered::Start {
-            subject: SUBJECT.to_owned(),
+            subject: subject.to_owned(),
             error,
         };
         let seconds = self.config.prepare.timeout;
         let deadline = Instant::now() + Duration::from_secs(u64::from(seconds));
         let (ours, theirs) = ipc::pair().map_err(start)?;
-        let child = process::fork(|| u8::from(self.search_in_child(&theirs, seen).is_err()))
+        let child = process::fork(|| u8::from(self.search_in_child(&theirs, keep, work).is_err()))
             .map_err(start)?;
         drop(theirs);
         let mut at = String::from("slurm.conf");
@@ -80,15 +83,15 @@ impl Node<'_> {
                 Waited::Ready => {}
                 Waited::Deadline => {
                     child.abandon();
-                    let subject = format!("{SUBJECT}: {at}");
+                    let subject = format!("{subject}: {at}");
                     return Err(Unanswered::Timeout { subject, seconds }.into());
                 }
                 Waited::Unwanted => {
                     child.abandon();
-                    return Err(Unanswered::Unwanted(SUBJECT.to_owned()).into());
+                    return Err(Unanswered::Unwanted(subject.to_owned()).into());
                 }
             }
-            let died = || Unanswered::Died(format!("{SUBJECT}: {at}"));
+            let died = || Unanswered::Died(format!("{subject}: {at}"));
             let message = ipc::receive(ours.as_fd())
                 .map_err(start)?
                 .ok_or_else(died)?;
@@ -112,11 +115,13 @@ impl Node<'_> {
 
     /// Its notices go to its parent, which alone speaks with the ranks: a child that does
     /// not end must not keep their socket open.
-    fn search_in_child(&self, parent: &OwnedFd, seen: Option<Seen<'_>>) -> io::Result<()> {
-        let image = seen
-            .iter()
-            .flat_map(|seen| seen.root.into_iter().chain([seen.known]));
-        let keep: Vec<BorrowedFd<'_>> = image.chain([parent.as_fd()]).collect();
+    fn search_in_child<T: Serialize>(
+        &self,
+        parent: &OwnedFd,
+        keep: &[BorrowedFd<'_>],
+        work: impl FnOnce(&Node<'_>, Progress<'_>) -> Result<T, Failure>,
+    ) -> io::Result<()> {
+        let keep: Vec<BorrowedFd<'_>> = keep.iter().copied().chain([parent.as_fd()]).collect();
         process::close_all_but_the_log_and(&keep);
         process::die_with_parent()?;
         let own = Node {
@@ -128,10 +133,10 @@ impl Node<'_> {
             held: None,
             inside: None,
         };
-        match own.find_devices(Progress(Some(parent.as_fd())), seen) {
-            Ok(devices) => {
-                let bytes = postcard::to_stdvec(&devices).map_err(io::Error::other)?;
-                let file = ipc::memory_file("devices", &bytes)?;
+        match work(&own, Progress(Some(parent.as_fd()))) {
+            Ok(found) => {
+                let bytes = postcard::to_stdvec(&found).map_err(io::Error::other)?;
+                let file = ipc::memory_file("found", &bytes)?;
                 ipc::send(parent.as_fd(), &[FOUND], &[file.as_fd()])
             }
             Err(failure) => {
@@ -145,7 +150,7 @@ impl Node<'_> {
     }
 }
 
-fn read(file: OwnedFd) -> Option<Devices> {
+fn read<T: DeserializeOwned>(file: OwnedFd) -> Option<T> {
     let mut bytes = Vec::new();
     let mut file = File::from(file).take(MAX_FOUND + 1);
     let length = file.read_to_end(&mut bytes).ok()?;
@@ -160,6 +165,7 @@ mod tests {
     use super::*;
     use crate::path::{ContainerPath, HostPath};
     use crate::plan::mounts::{Mount, Need, Source};
+    use crate::prepare::devices::Devices;
     use crate::request::Create;
     use crate::sys::mount::Attributes;
 
@@ -192,7 +198,7 @@ mod tests {
         let bytes = postcard::to_stdvec(&devices).unwrap();
         let file = |bytes: &[u8]| ipc::memory_file("x", bytes).unwrap();
         assert_eq!(read(file(&bytes)), Some(devices));
-        assert_eq!(read(file(&bytes[1..])), None);
-        assert_eq!(read(file(b"")), None);
+        assert_eq!(read::<Devices>(file(&bytes[1..])), None);
+        assert_eq!(read::<Devices>(file(b"")), None);
     }
 }
