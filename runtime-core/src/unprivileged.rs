@@ -168,6 +168,7 @@ pub fn contain_self(request: &Request, config: &SiteConfig) -> Result<Container,
             survey,
             upper: None,
             identity: None,
+            groups: None,
         }
         .build()?;
         drop(surveyor);

@@ -13,18 +13,22 @@ use rustix::fs::{Mode, OFlags};
 use super::filesystem::{Calls, Detached, Filesystem};
 use super::survey::become_user;
 use super::{ApplyError, FileAccess, step};
+use crate::cgroup::Groups;
 use crate::request::Unshare;
 use crate::sys;
 use crate::sys::mount::Attributes;
 use crate::sys::namespaces::{Kind, Namespace};
 
 /// Leaves the host's network, IPC, UTS and control group namespaces for new ones, as
-/// asked, for good: this process builds one container and ends. The groups that it is in
-/// become the roots of a control group namespace.
+/// asked, for good: this process builds one container and ends. Without `groups` those that
+/// it is in become the roots of a control group namespace.
 ///
 /// # Errors
 /// [`ApplyError::Step`].
-pub(super) fn leave(unshare: Unshare) -> Result<Vec<Namespace>, ApplyError> {
+pub(super) fn leave(
+    unshare: Unshare,
+    groups: Option<Namespace>,
+) -> Result<Vec<Namespace>, ApplyError> {
     let wanted = [
         (
             unshare.net,
@@ -45,7 +49,7 @@ pub(super) fn leave(unshare: Unshare) -> Result<Vec<Namespace>, ApplyError> {
             "making a UTS namespace",
         ),
         (
-            unshare.cgroup,
+            unshare.cgroup && groups.is_none(),
             Kind::Cgroup,
             CloneFlags::CLONE_NEWCGROUP,
             "making a control group namespace",
@@ -56,10 +60,42 @@ pub(super) fn leave(unshare: Unshare) -> Result<Vec<Namespace>, ApplyError> {
         nix::sched::unshare(flag).map_err(|e| step(what)(e.into()))?;
         made.push(Namespace::own(kind).map_err(step(what))?);
     }
+    made.extend(groups);
     if unshare.net {
         sys::network::bring_up_loopback().map_err(step("bringing up the loopback device"))?;
     }
     Ok(made)
+}
+
+/// A control group namespace with `groups` for its roots. Another process goes there for
+/// it: this one may have to mount a block device yet, which a step's group closes.
+///
+/// # Errors
+/// What the kernel said.
+pub fn of_groups(groups: &Groups) -> io::Result<Namespace> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let ((is_there, said), (end, life)) = (pipe()?, pipe()?);
+    let mut child = sys::process::fork(|| {
+        sys::process::close_all_but_the_log_and(&[said.as_fd(), end.as_fd()]);
+        let done = groups
+            .join(std::process::id())
+            .and_then(|()| Ok(nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?))
+            .and_then(|()| Ok(rustix::io::write(&said, &[0])?))
+            .and_then(|_| Ok(rustix::io::read(&end, &mut [0])?));
+        done.map_or_else(
+            |error| u8::try_from(error.raw_os_error().unwrap_or(0)).unwrap_or(u8::MAX),
+            |_| 0,
+        )
+    })?;
+    drop(said);
+    let namespace = match rustix::io::read(&is_there, &mut [0])? {
+        // Not reaped yet: its number is nobody else's.
+        1 => Namespace::of(Kind::Cgroup, child.id()),
+        _ => return Err(io::Error::from_raw_os_error(child.wait()?)),
+    };
+    drop(life);
+    child.wait()?;
+    namespace
 }
 
 /// A namespace of process ids, and its first process, which adopts and reaps what

@@ -69,6 +69,8 @@ pub struct Assembly<'a> {
     pub upper: Option<Upper>,
     /// Where the ranks are root: their user namespace.
     pub identity: Option<Inside>,
+    /// The control group namespace, where its roots are not this process' own groups.
+    pub groups: Option<Namespace>,
 }
 
 /// A finished container.
@@ -167,7 +169,7 @@ impl Assembly<'_> {
             .map_err(step("opening the container's namespace"))?;
         let first = self.plan.unshare.pid.then(|| First::start(self.access));
         let first = first.transpose()?;
-        let mut own = namespaces::leave(self.plan.unshare)?;
+        let mut own = namespaces::leave(self.plan.unshare, self.groups.take())?;
         self.image.open_directory(self.access, self.calls)?;
         if let Some(upper) = &mut self.upper {
             upper.open_directory(self.access, self.calls)?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::apply::filesystem::Calls;
 use crate::apply::identity::Inside;
 use crate::apply::image::ImageMount;
+use crate::apply::namespaces;
 use crate::apply::rootfs::{self, Assembly, Container};
 use crate::apply::survey;
 use crate::apply::writable::Upper;
@@ -194,11 +195,8 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         };
         return rootfs::join(namespace, &work.known, work.request, work.config, &access);
     }
-    if let Some(groups) = &work.groups {
-        groups
-            .join(std::process::id())
-            .map_err(step("joining the step's control groups"))?;
-    }
+    let groups = work.groups.as_ref().map(namespaces::of_groups).transpose();
+    let groups = groups.map_err(step("making a namespace of the step's control groups"))?;
     rootfs::enter_copy_of(Some(work.namespace.as_fd()))?;
     let plan = plan::plan(work.request, work.config, &work.facts);
     let access = FileAccess::As(work.request.identity.clone());
@@ -215,6 +213,7 @@ fn make(work: Work<'_>) -> Result<Container, ApplyError> {
         survey: work.survey,
         upper: work.upper,
         identity: work.identity,
+        groups,
     };
     made.build().map_err(|error| match error {
         // An old server does not know the option that it was given for that.
