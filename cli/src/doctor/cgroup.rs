@@ -64,7 +64,11 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
     let advice = (kind == Kind::None)
         .then_some("mount control groups: Slurm cannot hold jobs to anything else");
     findings.add("kernel's", verdict, kind.name(), advice);
-    own(node, findings);
+    let takes_all = kind == Kind::V2 && node.slurm_conf().is_some_and(tracks);
+    match takes_all {
+        true => findings.not_here(OWN, "nothing to do: with version 2 and proctrack/cgroup a step is in Slurm's group for everything"),
+        false => own(node, findings),
+    }
     let Some(slurm) = node.slurm_conf() else {
         findings.not_here("slurm's", "no slurm.conf that could be read");
         return;
@@ -76,21 +80,34 @@ pub(super) fn look(node: &Node, findings: &mut Findings) {
     let Some(found) = node.beside_slurm_conf("cgroup.conf") else {
         let conf = Conf::default();
         findings.not_here("cgroup.conf", "none: Slurm's defaults are in force");
-        constraints(slurm, &conf, findings);
+        constraints(slurm, &conf, takes_all, findings);
         return;
     };
     match found.content {
         Ok(conf) => {
             version(&conf, kind, findings);
-            constraints(slurm, &conf, findings);
+            constraints(slurm, &conf, takes_all, findings);
         }
         Err(error) => findings.failed("cgroup.conf", error.to_string(), "correct the file"),
     }
 }
 
+/// The key of oarlock.toml, and the check's name.
+const OWN: &str = "cgroup.enforce";
+
+/// Whether Slurm has groups for each step's processes: with version 2 these are its
+/// groups for everything, whatever they bound.
+fn tracks(slurm: &Conf) -> bool {
+    let tracking = slurm.get("ProctrackType").unwrap_or(TRACKING);
+    tracking.eq_ignore_ascii_case(TRACKING)
+}
+
+/// Slurm's own default.
+const TRACKING: &str = "proctrack/cgroup";
+
 /// What steps with a container can be held to where Slurm does not hold them.
 fn own(node: &Node, findings: &mut Findings) {
-    const NAME: &str = "cgroup.enforce";
+    const NAME: &str = OWN;
     if node.config.cgroup.enforce == Enforce::Never {
         findings.not_here(NAME, "never: steps are held to what Slurm holds them to");
         return;
@@ -135,8 +152,8 @@ fn cpus(node: &Node, slurm: &Conf, findings: &mut Findings) {
 }
 
 fn plugins(slurm: &Conf, findings: &mut Findings) {
-    let tracking = slurm.get("ProctrackType").unwrap_or("proctrack/cgroup");
-    if tracking.eq_ignore_ascii_case("proctrack/cgroup") {
+    let tracking = slurm.get("ProctrackType").unwrap_or(TRACKING);
+    if tracks(slurm) {
         findings.ok("ProctrackType", tracking);
     } else {
         findings.warning(
@@ -207,7 +224,12 @@ const CONSTRAINTS: [(&str, &str, bool); 4] = [
     ),
 ];
 
-fn constraints(slurm: &Conf, conf: &Conf, findings: &mut Findings) {
+/// `takes_all`: Oarlock's own groups are of no use there.
+fn constraints(slurm: &Conf, conf: &Conf, takes_all: bool, findings: &mut Findings) {
+    let whose = match takes_all {
+        true => "",
+        false => "outside of containers ",
+    };
     let heeded = slurm.lists("TaskPlugin", "task/cgroup");
     for (key, consequence, is_bad) in CONSTRAINTS {
         match (conf.switch(key), heeded) {
@@ -219,7 +241,7 @@ fn constraints(slurm: &Conf, conf: &Conf, findings: &mut Findings) {
             ),
             _ if is_bad => findings.warning(
                 key,
-                format!("off: outside of containers {consequence}"),
+                format!("off: {whose}{consequence}"),
                 format!("set {key}=yes in cgroup.conf"),
             ),
             _ => findings.not_here(key, format!("off: {consequence}")),
@@ -292,10 +314,46 @@ mod tests {
         // The tree has no CPUs.
         let others = found.iter().filter(|(name, _)| name != "cores");
         assert!(
-            others
-                .into_iter()
-                .all(|(_, verdict)| *verdict == Verdict::Ok),
+            others.into_iter().all(|(name, verdict)| *verdict
+                == if name == OWN {
+                    Verdict::NotHere
+                } else {
+                    Verdict::Ok
+                }),
             "{found:?}"
+        );
+    }
+
+    /// With version 2 nobody but Slurm holds a step to anything.
+    #[test]
+    fn what_is_off_in_version_2_is_off_in_containers() {
+        let line = |tracking: &str| {
+            let place = tempfile::tempdir().unwrap();
+            for (path, text) in [
+                ("proc/self/mounts", V2),
+                (
+                    "etc/slurm/slurm.conf",
+                    &format!("TaskPlugin=task/cgroup\n{tracking}"),
+                ),
+            ] {
+                let path = place.path().join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+            }
+            let node = Node::of(Host::at(place.path()).unwrap(), None, None, true);
+            let mut findings = Findings::new("cgroup");
+            look(&node, &mut findings);
+            let mut checks = findings.checks.into_iter();
+            checks
+                .find(|check| check.name == "ConstrainDevices")
+                .unwrap()
+                .found
+        };
+        assert_eq!(line(""), "off: a job's processes reach the GPUs of others");
+        assert_eq!(
+            line("ProctrackType=proctrack/linuxproc\n"),
+            "off: outside of containers a job's processes reach the GPUs of others"
         );
     }
 

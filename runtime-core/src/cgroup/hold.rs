@@ -15,7 +15,7 @@ use super::devices::{self, Rule};
 use super::groups::{Groups, write_existing};
 use super::hierarchy::{Hierarchy, Version};
 use super::own::Step;
-use super::plan::{Controller, Holder, Limits, Placement, Setting, placements};
+use super::plan::{self, Controller, Holder, Limits, Placement, Setting, placements};
 use super::{present, release};
 use crate::request::Identity;
 use crate::sys;
@@ -89,18 +89,30 @@ pub fn in_version_2(hierarchies: &[Hierarchy]) -> String {
 #[must_use]
 pub fn holders(task: &Groups) -> [(Controller, Holder); 4] {
     let hierarchies = task.hierarchies();
-    super::plan::holders(hierarchies, task.text(), &in_version_2(hierarchies)).map(
-        |(controller, holder)| {
-            let Holder::Own(place, _) = &holder else {
-                return (controller, holder);
-            };
-            let bounding = hierarchies
+    let controllers = in_version_2(hierarchies);
+    plan::holders(hierarchies, task.text(), &controllers).map(|(controller, holder)| {
+        let group = |own: &Hierarchy| own.group_in(task.text()).map(str::to_owned);
+        let holder = match holder {
+            Holder::Own(place, version) => hierarchies
                 .iter()
-                .find(|own| own.place == *place)
-                .and_then(|own| present::bounding(own, own.group_in(task.text())?, controller));
-            (controller, bounding.map_or(holder, Holder::Node))
-        },
-    )
+                .find(|own| own.place == place)
+                .and_then(|own| present::bounding(own, &group(own)?, controller))
+                .map_or(Holder::Own(place, version), Holder::Node),
+            Holder::Slurm => {
+                let own = plan::hierarchy_of(hierarchies, &controllers, controller);
+                let is_bound = own.is_none_or(|own| {
+                    let group = group(own).unwrap_or_default();
+                    present::is_bound_by_slurm(own, &group, controller)
+                });
+                match is_bound {
+                    true => Holder::Slurm,
+                    false => Holder::SlurmUnbound,
+                }
+            }
+            other => other,
+        };
+        (controller, holder)
+    })
 }
 
 /// Makes the groups of a step and sets its limits and those of its job; `who` will join

@@ -43,6 +43,9 @@ impl Controller {
 pub enum Holder {
     /// Slurm has a group for the step.
     Slurm,
+    /// Slurm has one, and bounds nothing by it: what a site switched off in cgroup.conf.
+    /// The step stays there all the same, for Slurm's own books.
+    SlurmUnbound,
     /// Nobody has: the step's group is made below this place.
     Own(PathBuf, Version),
     /// Nobody has, and the step is in a group of the node's with limits of its own, which
@@ -95,13 +98,16 @@ pub fn holders(
 /// of version 2 `NODE_slurmstepd.scope/job_J/…` (xcgroup.c, cgroup_v2.c). slurmd's own,
 /// `slurmd.service`, is not.
 fn is_slurms(group: &str) -> bool {
-    group.split('/').any(|part| {
-        part == "slurm"
-            || part.starts_with("slurm_")
-            || part.ends_with("slurmstepd.scope")
-            || part.starts_with("job_")
-            || part.starts_with("step_")
-    })
+    group.split('/').any(is_slurms_part)
+}
+
+/// Whether a group of this name is Slurm's, as all below it.
+pub(super) fn is_slurms_part(part: &str) -> bool {
+    part == "slurm"
+        || part.starts_with("slurm_")
+        || part.ends_with("slurmstepd.scope")
+        || part.starts_with("job_")
+        || part.starts_with("step_")
 }
 
 /// What a job or a step may have; `None` where it is not known, or not bounded.
@@ -216,6 +222,9 @@ pub fn lines(holders: &[(Controller, Holder)], step: &Limits) -> Vec<String> {
         let name = controller.name();
         match holder {
             Holder::Slurm => format!("held: {name} by Slurm"),
+            Holder::SlurmUnbound => format!(
+                "held: {name} by nobody, the step's group is Slurm's, which bounds none (cgroup.conf)"
+            ),
             Holder::Node(group) => format!(
                 "held: {name} by the node's group {}, which has limits of its own",
                 group.display()
@@ -264,6 +273,7 @@ mod tests {
         let name = |(controller, holder): &(Controller, Holder)| {
             let holder = match holder {
                 Holder::Slurm => "slurm".to_owned(),
+                Holder::SlurmUnbound => "slurm, unbound".to_owned(),
                 Holder::Nobody => "nobody".to_owned(),
                 Holder::Node(group) => format!("node {}", group.display()),
                 Holder::Own(place, version) => format!("{} {version:?}", place.display()),

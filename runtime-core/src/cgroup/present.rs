@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::hierarchy::{Hierarchy, Version};
-use super::plan::Controller;
+use super::plan::{self, Controller};
 use crate::sys::bpf;
 
 /// Beyond this a limit of memory is none: the kernel writes the largest number of pages.
@@ -42,6 +42,34 @@ pub fn bounding(hierarchy: &Hierarchy, group: &str, controller: Controller) -> O
         })
 }
 
+/// Whether one of Slurm's groups on the way to a process' own bounds what is in it.
+#[must_use]
+pub fn is_bound_by_slurm(hierarchy: &Hierarchy, group: &str, controller: Controller) -> bool {
+    let mut directory = hierarchy.place.clone();
+    let mut is_slurms = false;
+    group
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .any(|part| {
+            directory.push(part);
+            is_slurms |= plan::is_slurms_part(part);
+            is_slurms
+                && match (hierarchy.version, controller) {
+                    // It has a list always, and is made for nothing else.
+                    (Version::V1, Controller::Cpuset) => true,
+                    (Version::V1, _) => bounds_first(&hierarchy.place, &directory, controller),
+                    (Version::V2, Controller::Devices) => {
+                        has_programs(&directory, &[bpf::BPF_CGROUP_DEVICE])
+                    }
+                    (Version::V2, _) => {
+                        let name = controller.name();
+                        let own = FILES.iter().filter(|(file, _)| file.starts_with(name));
+                        own.into_iter().any(|file| is_bound(&directory, file))
+                    }
+                }
+        })
+}
+
 fn word(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
@@ -62,21 +90,23 @@ fn bounds_first(top: &Path, group: &Path, controller: Controller) -> bool {
 }
 
 fn bounds_second(group: &Path) -> bool {
-    let is_bound = |(name, free): &(&str, &str)| {
-        word(&group.join(name)).is_some_and(|value| match *free {
-            "" => !value.is_empty(),
-            free => !value.starts_with(free),
-        })
-    };
-    FILES.iter().any(is_bound) || has_programs(group)
+    FILES.iter().any(|file| is_bound(group, file)) || has_programs(group, &bpf::ASKED)
 }
 
-fn has_programs(group: &Path) -> bool {
+/// Whether a file of version 2 says something else than what bounds nothing.
+fn is_bound(group: &Path, (name, free): &(&str, &str)) -> bool {
+    word(&group.join(name)).is_some_and(|value| match *free {
+        "" => !value.is_empty(),
+        free => !value.starts_with(free),
+    })
+}
+
+fn has_programs(group: &Path, kinds: &[u32]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(place) = rustix::fs::open(group, flags, Mode::empty()) else {
         return false;
     };
-    bpf::ASKED.iter().any(|kind| {
+    kinds.iter().any(|kind| {
         // A kernel without them has none.
         bpf::count(place.as_fd(), *kind).is_ok_and(|count| count > 0)
     })
@@ -128,6 +158,52 @@ mod tests {
                 Some(place.path().join("a/b")),
                 "{controller:?}"
             );
+        }
+    }
+
+    #[test]
+    fn slurms_groups_may_bound_nothing() {
+        let none = "9223372036854771712\n";
+        let all = [
+            ("slurm/uid_1/memory.limit_in_bytes", none),
+            ("slurm/uid_1/job_2/memory.limit_in_bytes", none),
+            ("slurm/uid_1/job_2/devices.list", "a *:* rwm\n"),
+            ("slurm/uid_1/job_2/cpuset.cpus", "0-3\n"),
+            ("slurm/uid_1/job_3/memory.limit_in_bytes", "1048576\n"),
+            ("slurm/uid_1/job_3/devices.list", "c 1:3 rwm\n"),
+        ];
+        let (_place, hierarchy) = tree(Version::V1, &all);
+        let is_bound = |job: &str, controller| {
+            let group = format!("/slurm/uid_1/{job}/step_0/task_0");
+            is_bound_by_slurm(&hierarchy, &group, controller)
+        };
+        assert!(is_bound("job_2", Controller::Cpuset));
+        for controller in [Controller::Memory, Controller::Devices] {
+            assert!(!is_bound("job_2", controller), "{controller:?}");
+            assert!(is_bound("job_3", controller), "{controller:?}");
+        }
+    }
+
+    #[test]
+    fn what_bounds_slurmd_is_not_slurms() {
+        let scope = "system.slice/slurmstepd.scope/job_2";
+        let limit = |part: &str, name: &str| format!("{part}/{name}");
+        let own = [
+            (limit("system.slice", "memory.max"), "1048576\n"),
+            (limit("system.slice", "cpuset.cpus"), "0-3\n"),
+            (limit(scope, "memory.max"), "max\n"),
+            (limit(scope, "cpuset.cpus"), "1\n"),
+        ];
+        let own: Vec<_> = own
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
+        let (_place, hierarchy) = tree(Version::V2, &own);
+        let is_bound =
+            |controller| is_bound_by_slurm(&hierarchy, &format!("/{scope}/step_0"), controller);
+        assert!(is_bound(Controller::Cpuset));
+        for controller in [Controller::Memory, Controller::Pids, Controller::Devices] {
+            assert!(!is_bound(controller), "{controller:?}");
         }
     }
 

@@ -10,7 +10,8 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_ATTACH: libc::c_long = 8;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
-const BPF_CGROUP_DEVICE: u32 = 6;
+/// `enum bpf_attach_type`: devices that are opened or made.
+pub const BPF_CGROUP_DEVICE: u32 = 6;
 /// Programs of the groups above that were attached so, as systemd does, have their say, too.
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
 

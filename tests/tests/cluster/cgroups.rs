@@ -69,6 +69,21 @@ fn with_key<'a>(cluster: &'a Cluster, line: &str) -> Restore<'a> {
 
 fn slurms_limits_are_seen_and_cannot_be_written(cluster: &Cluster) {
     needs_version_1(cluster);
+    let explained = cluster.alice(&format!(
+        "srun -w node1 --mem=300M --gres=gpu:1 --container-explain --container-image={DEMO} true"
+    ));
+    for line in [
+        "cpuset by Slurm",
+        "memory by Slurm",
+        "devices by Slurm",
+        "pids by Oarlock, 4096 processes and threads",
+    ] {
+        let line = format!("node1: held: {line}");
+        assert!(
+            explained.stdout.lines().any(|l| l == line),
+            "{line}: {explained}"
+        );
+    }
     cluster
         .alice(&format!(
             "srun -w node1 --mem=300M --container-image={DEMO} sh -c '{MEMORY}; nproc; grep -c /slurm.*/job_ /proc/self/cgroup'"
@@ -350,6 +365,18 @@ fn a_step_may_see_its_groups_alone(cluster: &Cluster) {
             ))
             .succeeds()
             .says("pids:/\n");
+    }
+    // Who builds the container may have to mount a block device, which is in no step's
+    // group of devices.
+    {
+        let _off = without_slurms(cluster);
+        let _old = with_key(cluster, "mount_calls = \"old\"");
+        cluster
+            .alice(&format!(
+                "srun -w node1 --container-unshare=cgroup --container-image={DEMO} grep :devices: /proc/self/cgroup | cut -d: -f2-"
+            ))
+            .succeeds()
+            .says("devices:/\n");
     }
     let _none = with_key(cluster, "unshare = [\"pid\"]");
     cluster

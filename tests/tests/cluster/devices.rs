@@ -14,6 +14,8 @@ pub(crate) fn cases() -> Vec<Case> {
         a_step_sees_its_gpus_alone,
         two_jobs_on_a_node_do_not_see_each_others,
         each_task_has_its_own,
+        each_tasks_own_are_those_of_the_container,
+        gpus_are_those_of_the_slurm_conf_that_slurmd_has_read,
         a_batch_script_has_the_jobs,
         nobody_makes_a_device,
         nobody_reaches_a_device_by_another_path,
@@ -109,6 +111,83 @@ fn each_task_has_its_own(cluster: &Cluster) {
         ))
         .succeeds()
         .says("fakegpu0\nfakegpu1\n");
+}
+
+/// Whatever binds a task to a GPU binds it to the same one in a container: by what the
+/// kernel lets it open where Slurm holds steps to their devices, and else by variables
+/// that count what the container shows.
+fn each_tasks_own_are_those_of_the_container(cluster: &Cluster) {
+    needs_constraint(cluster);
+    // A device that may be opened is one that has no driver.
+    const FILES: &str = "\
+        cat >~/which <<'END'\n\
+        for n in 0 1 2 3; do cat /dev/fakegpu$n 2>&1 | grep -q 'No such device' && may=\"$may $n\"; done\n\
+        echo $SLURM_PROCID: $CUDA_VISIBLE_DEVICES of$may\n\
+        END\n\
+        cat >~/steps <<'END'\n\
+        srun -n1 --exact --gres=gpu:2 sh -c 'echo in >/home/alice/in; until [ -e /home/alice/stop ]; do sleep 0.1; done' &\n\
+        until [ -s ~/in ]; do sleep 0.1; done\n\
+        srun -n2 --exact \"$@\" sh /home/alice/which | sort; touch ~/stop; wait\n\
+        END\n";
+    let seen = |bind: &str, container: &str| {
+        let output = cluster.alice(&format!(
+            "{FILES}rm -f ~/in ~/stop; salloc -Q -w node1 --gres=gpu:4 -n4 bash ~/steps {bind} {container}; rm ~/in ~/stop ~/which ~/steps"
+        ));
+        output.succeeds().stdout
+    };
+    let container = format!("--container-image={DEMO}");
+    for bind in [
+        "--gpus-per-task=1",
+        "--gres=gpu:2 --gpu-bind=single:1",
+        "--gres=gpu:2 --gpu-bind=map_gpu:1,0",
+    ] {
+        let outside = seen(bind, "");
+        assert_eq!(outside.lines().count(), 2, "{bind}: {outside}");
+        assert_eq!(seen(bind, &container), outside, "{bind}");
+    }
+    // There Slurm counts as the node does, and the kernel would let a rank open all.
+    let _off = without_constraint(cluster);
+    for (bind, expected) in [
+        ("--gpus-per-task=1", "0: 0 of 2 3\n1: 1 of 2 3\n"),
+        (
+            "--gres=gpu:2 --gpu-bind=single:1",
+            "0: 0 of 2 3\n1: 1 of 2 3\n",
+        ),
+        (
+            "--gres=gpu:2 --gpu-bind=map_gpu:3,2",
+            "0: 1 of 2 3\n1: 0 of 2 3\n",
+        ),
+    ] {
+        assert_eq!(seen(bind, &container), expected, "{bind}");
+    }
+}
+
+/// Another slurm.conf may lie about where packages put it.
+fn gpus_are_those_of_the_slurm_conf_that_slurmd_has_read(cluster: &Cluster) {
+    let _elsewhere = cluster.change(
+        "node1",
+        "cp -a /etc/slurm /opt/site-slurm && slurm-node stop && slurmd -f /opt/site-slurm/slurm.conf && \
+         cp -p /etc/slurm/gres.conf /root/gres.kept && echo 'Name=gpu File=/dev/zero' >/etc/slurm/gres.conf",
+        "mv /root/gres.kept /etc/slurm/gres.conf; slurm-node restart; rm -rf /opt/site-slurm",
+    );
+    for ask in [
+        "oarlock explain",
+        &format!("--container-explain --container-image={TINY} true"),
+    ] {
+        let output = cluster.alice(&format!("srun -w node1 --gres=gpu:1 {ask}"));
+        assert!(
+            output.stdout.contains(
+                "granted: GPUs 0 at /dev/fakegpu0 (SLURM_STEP_GPUS and /opt/site-slurm/gres.conf)\n"
+            ),
+            "{output}"
+        );
+    }
+    cluster
+        .alice(&format!(
+            "srun -w node1 --gres=gpu:1 --container-image={TINY} sh -c '{LIST}'"
+        ))
+        .succeeds()
+        .says("fakegpu0\n");
 }
 
 fn a_batch_script_has_the_jobs(cluster: &Cluster) {
