@@ -13,7 +13,7 @@
 //! use host_devices::Host;
 //! use host_devices::gpu::{Gpus, Vendor, nvidia::capabilities::Capabilities, nvidia::driver::Driver};
 //! use host_devices::libraries::{Libraries, judge};
-//! # let image = host_devices::libraries::versions::defined(|_| None);
+//! # let image = host_devices::libraries::versions::defined(|_| None::<std::fs::File>);
 //!
 //! let host = Host::at(Path::new("/"))?;
 //! let gpus = Gpus::find(&host);

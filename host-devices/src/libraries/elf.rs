@@ -1,16 +1,17 @@
 //! What a shared library says of itself: machine, SONAME, what it needs, and which versions of symbols.
 //!
-//! Follows the dynamic segment as the loader does, never the sections, which a stripped library may lack. Reads a
-//! few KiB of a file, whatever its length; never maps one, and loads none. The structures are those of the System
+//! Follows the dynamic segment as the loader does, never the sections, which a stripped library may lack. Reads some
+//! blocks of a file, whatever its length; never maps one, and loads none. The structures are those of the System
 //! V ABI and, for versions, of glibc's elf/elf.h; the crate `object` has their layouts.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
 use object::elf::{self, Dyn64, FileHeader64, ProgramHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, ReadCache, ReadRef};
 use serde::{Deserialize, Serialize};
+
+use super::blocks::Blocks;
 
 /// Segments of one library; there are about 10.
 const SEGMENTS: u64 = 128;
@@ -64,13 +65,13 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Reads an open file.
+    /// Reads what is needed of an open file.
     ///
     /// # Errors
     ///
     /// Any [`ElfError`].
-    pub fn read(file: &File) -> Result<Self, ElfError> {
-        let cache = ReadCache::new(Budget { file, left: BUDGET });
+    pub fn read(file: impl Read + Seek) -> Result<Self, ElfError> {
+        let cache = ReadCache::new(Blocks::new(file, BUDGET));
         parse(&cache)
     }
 
@@ -81,29 +82,6 @@ impl Elf {
     /// Any [`ElfError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ElfError> {
         parse(bytes)
-    }
-}
-
-/// A file of which only so many bytes can be read.
-struct Budget<'a> {
-    file: &'a File,
-    left: u64,
-}
-
-impl Read for Budget<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
-        let Some(left) = self.left.checked_sub(len) else {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        };
-        self.left = left;
-        self.file.read(buf)
-    }
-}
-
-impl Seek for Budget<'_> {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.file.seek(to)
     }
 }
 

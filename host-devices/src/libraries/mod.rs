@@ -10,6 +10,7 @@ use crate::{Host, Problem};
 use elf::Elf;
 use machine::Machine;
 
+mod blocks;
 pub mod cache;
 pub mod elf;
 pub mod judge;

@@ -4,6 +4,7 @@
 //! a small value. Root reads it back with every bound checked, and no file of the image's.
 
 use std::cmp::Ordering;
+use std::io::{Read, Seek};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ use super::machine::Machine;
 const VERSIONS: usize = 512;
 /// Bytes of a version's name; the longest are about 30.
 const NAME: usize = 64;
+/// Bytes of a cache of libraries that are read; a node with 10,000 of them has 1 MiB.
+const CACHE: u64 = 64 << 20;
 /// Files of one SONAME in an image's cache that are tried.
 const TRIES: usize = 4;
 
@@ -131,16 +134,21 @@ impl Defined {
     pub const MAX_BYTES: usize = 3 * (VERSIONS * (NAME + 1) + 4);
 }
 
-/// Finds what an image has. `read` gives a file's bytes by its absolute path in the image, with links resolved
+/// Finds what an image has. `open` gives a file by its absolute path in the image, with links resolved
 /// below the image's root; `None` for what is missing, longer than 64 MiB or so, or no regular file. It is asked
-/// for some 40 paths at most, some of them named by the image's own cache of libraries.
+/// for some 40 paths at most, some of them named by the image's own cache of libraries. Of libraries only blocks
+/// are read.
 ///
 /// Looks where the loader looks first: the cache, then the usual directories. What a program's own `RPATH` or
 /// `LD_LIBRARY_PATH` would bring instead is not known here.
-pub fn defined(mut read: impl FnMut(&str) -> Option<Vec<u8>>) -> Defined {
+pub fn defined<S: Read + Seek>(mut open: impl FnMut(&str) -> Option<S>) -> Defined {
     let machine = Machine::own();
-    let entries = read("/etc/ld.so.cache")
-        .and_then(|bytes| cache::parse(&bytes, machine).ok())
+    let entries = open("/etc/ld.so.cache")
+        .and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(CACHE).read_to_end(&mut bytes).ok()?;
+            cache::parse(&bytes, machine).ok()
+        })
         .unwrap_or_default();
     let directories = directories(machine);
     let mut find = |soname: &str| -> Option<Elf> {
@@ -150,7 +158,7 @@ pub fn defined(mut read: impl FnMut(&str) -> Option<Vec<u8>>) -> Defined {
         cached
             .take(TRIES)
             .chain(usual)
-            .filter_map(|path| Elf::parse(&read(&path)?).ok())
+            .filter_map(|path| Elf::read(open(&path)?).ok())
             .find(|elf| elf.machine == machine.elf)
     };
     let libc = find("libc.so.6")
@@ -160,7 +168,7 @@ pub fn defined(mut read: impl FnMut(&str) -> Option<Vec<u8>>) -> Defined {
     let libgcc = find("libgcc_s.so.1").map(|elf| Versions::of(&elf, &["GCC_"]));
     let libc = match libc {
         Some(versions) => Libc::Glibc(versions),
-        None if read(&format!("/lib/{}", machine.musl)).is_some() => Libc::Musl,
+        None if open(&format!("/lib/{}", machine.musl)).is_some() => Libc::Musl,
         None => Libc::None,
     };
     Defined {

@@ -1,6 +1,6 @@
 //! Libraries that the C compiler makes, and libraries of which bytes are changed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -148,20 +148,6 @@ fn a_name_is_as_long_as_names_are() {
         }
         assert_eq!(strings.get(257).map(|name| name.len()), Some(255));
     }
-}
-
-#[test]
-fn a_files_bytes_are_counted() {
-    let root = Root::new();
-    let path = root.file("long", &"x".repeat(64));
-    let file = File::open(path).expect("a file");
-    let mut budget = Budget {
-        file: &file,
-        left: 40,
-    };
-    let mut buf = [0; 32];
-    assert_eq!(budget.read(&mut buf).expect("within"), 32);
-    assert!(budget.read(&mut buf).is_err());
 }
 
 proptest! {

@@ -6,7 +6,8 @@
 //! parent, root, reads back with every bound checked. The parent never opens a file of
 //! the image's.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use host_devices::libraries::versions::{self, Defined};
@@ -110,17 +111,10 @@ fn look(root: BorrowedFd<'_>, own: Option<String>) -> Answer {
     }
 }
 
-/// A library's bytes; nothing where there is none, or none that is meant.
-fn library(root: BorrowedFd<'_>, path: &str) -> Option<Vec<u8>> {
+/// A library; nothing where there is none, or none that is meant.
+fn library(root: BorrowedFd<'_>, path: &str) -> Option<File> {
     let file = open_in(root, path).ok()?;
-    let length = file.metadata().ok()?.len();
-    if length > MAX_LIBRARY {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).ok()?);
-    // It may grow while it is read.
-    file.take(MAX_LIBRARY).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    (file.metadata().ok()?.len() <= MAX_LIBRARY).then_some(file)
 }
 
 #[cfg(test)]
