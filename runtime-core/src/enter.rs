@@ -108,11 +108,19 @@ pub enum Bounding {
 /// every one but what root has among the ids of its own namespace.
 ///
 /// Where the container has process ids of its own, it is a child that returns from
-/// here: the caller stays outside, and ends as that child does.
+/// here: the caller stays outside, passes on what `pass_on` says, and ends as that child
+/// does.
 ///
 /// # Errors
 /// [`EnterError::Step`]; the caller must then end without running anything.
-pub fn enter(way: &Way, pass_on: PassOn, bounding: Bounding) -> Result<(), EnterError> {
+pub fn enter(
+    way: &Way,
+    pass_on: impl FnOnce() -> PassOn,
+    bounding: Bounding,
+) -> Result<(), EnterError> {
+    // Asked of the host's /proc, and only where somebody will stand in: it costs as much
+    // as the rest.
+    let pass_on = way.of(Kind::Pid).map(|_| pass_on());
     let mut needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT;
     if bounding == Bounding::Full {
         needed |= CapabilitySet::SETPCAP;
@@ -125,7 +133,7 @@ pub fn enter(way: &Way, pass_on: PassOn, bounding: Bounding) -> Result<(), Enter
     let mut parent = None;
     for namespace in way.namespaces() {
         namespace.join().map_err(step(entering(namespace.kind)))?;
-        if namespace.kind == Kind::Pid {
+        if let (Kind::Pid, Some(pass_on)) = (namespace.kind, pass_on) {
             let life = way.life.as_ref().unwrap_or(&namespace.fd);
             parent = Some(
                 sys::stand_in::fork_below(life.as_fd(), pass_on)

@@ -67,7 +67,9 @@ impl Way {
             // The one who writes.
             rustix::io::write(&processes, b"0")?;
         }
-        if let Ok(bound) = bound {
+        if let Ok(bound) = bound
+            && rustix::thread::sched_getaffinity(None) != Ok(bound)
+        {
             // Fails where none of these CPUs is the step's: then the cpuset's stand.
             let _ = rustix::thread::sched_setaffinity(None, &bound);
         }

@@ -252,7 +252,7 @@ impl Given {
 
     /// Enters here and now.
     fn enter(self, spank: Spank, bounding: Bounding) -> Result<(), Refusal> {
-        enter::enter(&self.way, step::pass_on(spank), bounding)?;
+        enter::enter(&self.way, || step::pass_on(spank), bounding)?;
         enter::change_directory(self.workdir.as_ref(), self.cwd.as_ref(), self.home())?;
         set_environment(spank, &self.changes, &self.environment);
         if spank.local_id().unwrap_or(0) == 0 {
