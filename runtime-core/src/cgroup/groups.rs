@@ -95,6 +95,22 @@ impl Groups {
         all
     }
 
+    /// Has what the next process that changes its groups would have to wait for: a grace
+    /// period of RCU, some 10 ms, unless somebody else did so just before
+    /// (`cgroup_threadgroup_rwsem` in kernel/cgroup/cgroup.c). This process "goes" to the
+    /// group that it is in, at a time when it has nothing else to do.
+    pub fn wait_for_the_kernel(&self) {
+        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = self
+            .hierarchies
+            .iter()
+            .find_map(|own| Some(own.directory(own.group_in(&text)?)));
+        if let Some(own) = own {
+            // Whatever comes of it: it is the wait that was wanted.
+            let _ = write_existing(&own.join(PROCESSES), "0");
+        }
+    }
+
     /// Puts a process into all of them. One that cannot be written because its file
     /// system is read-only here is passed over, too.
     ///

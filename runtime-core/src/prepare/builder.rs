@@ -89,6 +89,7 @@ pub struct Work<'a> {
 }
 
 /// Builds the container in a process of its own, unless `asker` hangs up.
+/// `meanwhile` runs here.
 ///
 /// # Errors
 /// Any [`BuildError`].
@@ -96,6 +97,7 @@ pub fn build(
     work: Work<'_>,
     asker: BorrowedFd<'_>,
     deadline: Instant,
+    meanwhile: impl FnOnce(),
 ) -> Result<Container, BuildError> {
     let named = || work.request.image().clone();
     let start = |error| BuildError::Start {
@@ -118,6 +120,7 @@ pub fn build(
         image: image.clone(),
         error,
     };
+    meanwhile();
     match ipc::wait_answer(ours.as_fd(), asker, deadline).map_err(start)? {
         Waited::Ready => {}
         Waited::Deadline => {

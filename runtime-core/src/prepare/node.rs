@@ -31,7 +31,7 @@ use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
 use crate::cgroup::Groups;
 use crate::cgroup::hold::StepGroups;
-use crate::config::SiteConfig;
+use crate::config::{Enforce, SiteConfig};
 use crate::containers::gone;
 use crate::containers::store::State;
 use crate::image::layout::Role;
@@ -466,7 +466,12 @@ impl Node<'_> {
             identity: self.inside()?,
             owned: self.owner().is_some(),
         };
-        let container = builder::build(work, self.socket.as_fd(), deadline(self.config))?;
+        let deadline = deadline(self.config);
+        let container = builder::build(work, self.socket.as_fd(), deadline, || {
+            if self.config.cgroup.enforce == Enforce::Auto {
+                task.wait_for_the_kernel();
+            }
+        })?;
         // With it end all that might still use the image.
         servers.splice(0..0, container.first);
         Ok(Built {
