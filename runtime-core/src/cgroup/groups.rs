@@ -1,9 +1,10 @@
 //! Putting a helper into the control groups of a task.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::hierarchy::{Hierarchy, Version};
+use super::write_existing;
 
 /// The file of a group that takes processes.
 const PROCESSES: &str = "cgroup.procs";
@@ -160,14 +161,6 @@ impl Birth {
             started,
         })
     }
-}
-
-/// Writes to a file that is there: none is made, wherever a path leads.
-pub(super) fn write_existing(path: &Path, text: &str) -> io::Result<()> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .write_all(text.as_bytes())
 }
 
 #[cfg(test)]

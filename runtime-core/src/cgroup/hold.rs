@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::devices::{self, Rule};
-use super::groups::{Groups, write_existing};
+use super::groups::Groups;
 use super::hierarchy::{Hierarchy, Version};
 use super::own::Step;
 use super::plan::{self, Controller, Holder, Limits, Placement, Setting, placements};
-use super::{present, release};
+use super::{present, release, write_existing};
 use crate::request::Identity;
 use crate::sys;
 

@@ -6,6 +6,7 @@
 //! asked again once a descriptor holds the process: never another that was given the
 //! same number.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 
 use super::hierarchy::Hierarchy;
 use super::own::{self, Step};
+use super::write_existing;
 use crate::kept::Whose;
 use crate::sys::process;
 
@@ -26,8 +28,11 @@ const PATIENCE_WITH_JOB: Duration = Duration::from_secs(2);
 /// The ranks of a step that begins join at once; none waits longer than ten minutes.
 const BEGINNING: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_millis(2);
-/// Descriptors that are open at a time: slurmstepd has others to open.
-const AT_A_TIME: usize = 256;
+const MOST_PAUSE: Duration = Duration::from_millis(64);
+/// Descriptors that are open at a time, a quarter of what may be: slurmstepd has others to
+/// open. A group is read once for each lot of them, so that of a large one many are wanted.
+const FEWEST_AT_A_TIME: usize = 64;
+const MOST_AT_A_TIME: usize = 1 << 14;
 
 /// How many of the step's processes the kernel has ended for want of memory.
 #[must_use]
@@ -160,7 +165,10 @@ fn directories(place: &Path) -> Vec<PathBuf> {
 /// Takes groups away, whoever is in them; how many there were.
 fn end(mut groups: Vec<PathBuf>, patience: Duration) -> io::Result<usize> {
     let until = Instant::now() + patience;
+    // Who forks by the thousand would leave this thread no time for it.
+    let _urgent = process::Urgent::begin();
     let mut ended = 0;
+    let mut pause = PAUSE;
     loop {
         let mut outcome = Ok(());
         groups.retain(|group| match rustix::fs::rmdir(group) {
@@ -180,32 +188,60 @@ fn end(mut groups: Vec<PathBuf>, patience: Duration) -> io::Result<usize> {
         if Instant::now() >= until {
             return outcome.map(|()| ended);
         }
+        // All of them first: the groups of other controllers have the same processes.
         for group in &groups {
-            kill_all(group);
+            stop(group);
         }
-        std::thread::sleep(PAUSE);
+        kill_all(&groups, until);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(MOST_PAUSE);
     }
 }
 
-fn kill_all(group: &Path) {
-    for numbers in processes(group).chunks(AT_A_TIME) {
-        let found: Vec<(u32, OwnedFd)> = numbers
-            .iter()
-            .filter_map(|number| Some((*number, process::pidfd_of(*number).ok()?)))
-            .collect();
-        // Who is still in it is who was opened.
-        let now = processes(group);
-        for (number, process) in found {
-            if now.contains(&number) {
-                let _ = process::kill(process.as_fd());
+/// Lets nobody in a group fork, where it has that controller: what forks faster than it is
+/// killed would outlive any number of rounds. Of version 2 the kernel ends all by itself,
+/// since Linux 5.14.
+fn stop(group: &Path) {
+    for (name, value) in [("pids.max", "0"), ("cgroup.kill", "1")] {
+        // What is not there is done without.
+        let _ = write_existing(&group.join(name), value);
+    }
+}
+
+/// Kills who is in the groups, each process once.
+fn kill_all(groups: &[PathBuf], until: Instant) {
+    let at_a_time = usize::try_from(process::descriptor_limit() / 4)
+        .unwrap_or(usize::MAX)
+        .clamp(FEWEST_AT_A_TIME, MOST_AT_A_TIME);
+    let mut killed = HashSet::new();
+    for group in groups {
+        let mut all = processes(group);
+        all.retain(|number| !killed.contains(number));
+        for numbers in all.chunks(at_a_time) {
+            if Instant::now() >= until {
+                return;
+            }
+            let found: Vec<(u32, OwnedFd)> = numbers
+                .iter()
+                .filter_map(|number| Some((*number, process::pidfd_of(*number).ok()?)))
+                .collect();
+            // Who is still in it is who was opened.
+            let now = processes(group);
+            for (number, process) in found {
+                if now.binary_search(&number).is_ok() && process::kill(process.as_fd()).is_ok() {
+                    killed.insert(number);
+                }
             }
         }
     }
 }
 
+/// The numbers of the processes in a group, in order.
 fn processes(group: &Path) -> Vec<u32> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    let mut numbers: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 #[cfg(test)]

@@ -70,6 +70,34 @@ pub fn kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, Signal::KILL)?)
 }
 
+/// While it lives, this thread comes before others of ordinary priority, setpriority(2):
+/// who ends thousands that compute must not wait until each of them has had its turn.
+#[derive(Debug)]
+pub struct Urgent {
+    before: Option<i32>,
+}
+
+impl Urgent {
+    /// Begins. Where the kernel does not allow it, the thread goes on as it was.
+    #[must_use]
+    pub fn begin() -> Self {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let before = getpriority_process(None).ok();
+        let begun = setpriority_process(None, -20);
+        Self {
+            before: before.filter(|_| begun.is_ok()),
+        }
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            let _ = rustix::process::setpriority_process(None, before);
+        }
+    }
+}
+
 /// What is killed ends at once, unless the kernel holds it.
 const PATIENCE_WITH_KILLED: Duration = Duration::from_millis(500);
 
@@ -375,6 +403,14 @@ pub fn address_space_limit() -> u64 {
     getrlimit(Resource::As).current.unwrap_or(u64::MAX)
 }
 
+/// How many descriptors this process may have open, getrlimit(2): the soft limit.
+/// `u64::MAX` where there is none.
+#[must_use]
+pub fn descriptor_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// The process gets no more address space than this, in bytes, setrlimit(2), and
 /// leaves no core file.
 ///
@@ -427,6 +463,18 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_urgent_has_an_end() {
+        let now = || rustix::process::getpriority_process(None).unwrap();
+        let before = now();
+        let urgent = Urgent::begin();
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(now(), -20);
+        }
+        drop(urgent);
+        assert_eq!(now(), before);
+    }
 
     #[test]
     fn a_private_process_is_not_dumpable() {

@@ -2,7 +2,8 @@
 //! this process may make none, a test says so and ends.
 
 use std::fs;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::*;
 use crate::cgroup::plan;
@@ -75,6 +76,22 @@ fn holds_in(held: &StepGroups, work: impl FnOnce() -> bool) -> bool {
 
 fn opens(path: &str) -> bool {
     rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).is_ok()
+}
+
+/// The group that has this file.
+fn with(held: &StepGroups, file: &str) -> PathBuf {
+    let mut groups = held.groups.iter().map(|group| &group.directory);
+    groups
+        .find(|group| group.join(file).exists())
+        .unwrap()
+        .clone()
+}
+
+fn enter(held: &StepGroups, process: u32) {
+    for group in &held.groups {
+        let procs = group.directory.join("cgroup.procs");
+        write_existing(&procs, &process.to_string()).unwrap();
+    }
 }
 
 fn sleeper() -> Child {
@@ -155,10 +172,7 @@ fn what_is_left_is_ended() {
     let (step, job) = step("left");
     let held = hold(&step, &nobody(), &own(None), &wide(), &wide()).unwrap();
     let mut left = sleeper();
-    for group in &held.groups {
-        let procs = group.directory.join("cgroup.procs");
-        write_existing(&procs, &left.id().to_string()).unwrap();
-    }
+    enter(&held, left.id());
     assert!(release::jobs().contains(&job));
     // Whoever only sweeps leaves what somebody is in.
     release::release(Whose::All, None).unwrap();
@@ -203,4 +217,81 @@ fn helpers_go_where_the_ranks_go() {
     assert_eq!(groups.matches("/step_helpers").count(), held.groups.len());
     release::step(&step).unwrap();
     child.wait().unwrap();
+}
+
+/// Each process has ended before long, and started two.
+#[test]
+fn a_fork_storm_ends_with_its_job() {
+    if !can_make(Version::V1) {
+        return;
+    }
+    let (step, job) = step("forks");
+    let limits = Limits {
+        pids: Some(400),
+        ..wide()
+    };
+    let held = hold(&step, &nobody(), &own(Some(Version::V1)), &limits, &limits).unwrap();
+    let pids = with(&held, "pids.max");
+    // It goes with the test, and with it the storm.
+    let place = tempfile::tempdir().unwrap();
+    let script = place.path().join("storm");
+    fs::write(&script, "sh $0 & sh $0 &").unwrap();
+    let mut first = Command::new("sh")
+        .args(["-c", "read go; exec 2>/dev/null; exec sh $0"])
+        .arg(&script)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    enter(&held, first.id());
+    drop(first.stdin.take());
+    let count = || -> u32 {
+        let text = fs::read_to_string(pids.join("pids.current")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let is_there = (0..2000).any(|_| {
+        std::thread::sleep(Duration::from_millis(5));
+        count() > 300
+    });
+    assert!(is_there, "{}", count());
+    assert_eq!(
+        release::release(Whose::Job(job), None).unwrap(),
+        held.groups.len()
+    );
+    assert!(!pids.exists());
+    first.wait().unwrap();
+}
+
+/// A group that has another in it stays, and shows what was done to it.
+#[test]
+fn in_a_group_that_ends_nobody_forks() {
+    for (version, name) in [(Version::V1, "stop1"), (Version::V2, "stop2")] {
+        if !can_make(version) {
+            continue;
+        }
+        let (step, _) = step(name);
+        let held = hold(&step, &nobody(), &own(Some(version)), &wide(), &wide()).unwrap();
+        let (file, is_first) = match version {
+            Version::V1 => ("pids.max", true),
+            Version::V2 => ("cgroup.kill", false),
+        };
+        if !is_first && !held.groups[0].directory.join(file).exists() {
+            eprintln!("this kernel has no {file}: nothing is tested");
+            release::step(&step).unwrap();
+            continue;
+        }
+        let group = with(&held, file);
+        let below = group.join("below");
+        fs::create_dir(&below).unwrap();
+        let mut left = sleeper();
+        write_existing(&below.join("cgroup.procs"), &left.id().to_string()).unwrap();
+        assert!(release::step(&step).is_err());
+        if is_first {
+            assert_eq!(fs::read_to_string(group.join(file)).unwrap(), "0\n");
+            left.kill().unwrap();
+        }
+        assert!(!left.wait().unwrap().success());
+        fs::remove_dir(&below).unwrap();
+        release::step(&step).unwrap();
+        assert!(!group.exists());
+    }
 }
