@@ -14,8 +14,9 @@ use runtime_core::store::{Store, StoreError};
 /// Take away mounts and copies that this node keeps and no step uses
 ///
 /// Mounts that the node keeps for running jobs go too: their next step mounts
-/// anew. So do control groups that nobody is in. Copies of images in the store stay,
-/// unless --store is given. No step is disturbed: what it runs from goes with its end.
+/// anew. So do control groups that nobody is in, and those of steps and jobs that have
+/// ended, with who is left in them. Copies of images in the store stay, unless --store is
+/// given. No step that runs is disturbed: what it runs from goes with its end.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
     /// Also remove the copies of images, but for those that the kernel has mounted
@@ -35,7 +36,9 @@ pub(crate) enum GcError {
     Config(#[from] ConfigError),
     #[error("{at}: {error}; look who holds it: grep oarlock /proc/*/mountinfo", at = runtime_directory::PATH)]
     Kept { error: std::io::Error },
-    #[error("control groups of ended steps: {error}; is /sys/fs/cgroup there?")]
+    #[error(
+        "control groups of ended steps: {error}; look who the kernel holds: grep -s . /sys/fs/cgroup/oarlock*/*/*/cgroup.procs /sys/fs/cgroup/*/oarlock*/*/*/cgroup.procs"
+    )]
     Groups { error: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,7 +70,8 @@ pub(crate) fn run(args: &GcArgs) -> Result<(), GcError> {
             error,
         })?;
     }
-    cgroup::release::release(Whose::All, None).map_err(|error| GcError::Groups { error })?;
+    // First: who is ended here is in no container any more.
+    let groups = cgroup::release::release(Whose::All, None);
     let path = &config.writable.path;
     release::again()
         .and_then(|()| gone::delete_behind(path, || Ok(())))
@@ -75,6 +79,7 @@ pub(crate) fn run(args: &GcArgs) -> Result<(), GcError> {
             path: path.clone(),
             error,
         })?;
+    groups.map_err(|error| GcError::Groups { error })?;
     println!(
         "released {mounts} mount{}, removed {} MiB of copies",
         if mounts == 1 { "" } else { "s" },

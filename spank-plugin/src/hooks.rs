@@ -87,7 +87,11 @@ fn init(spank: Spank, count: c_int, list: *mut *mut c_char) -> Result<(), Failur
         // slurmd starts: what jobs of a former one left goes. Steps that run have
         // mounts of their own.
         release(|| Some(Whose::All));
-        let _ = catch_unwind(|| cgroup::release::release(Whose::All, None));
+        if let Ok(Err(error)) = catch_unwind(|| cgroup::release::release(Whose::All, None)) {
+            ffi::log_error(&format!(
+                "oarlock: the control groups of jobs that have ended: {error}; try: oarlock gc"
+            ));
+        }
         let _ = kept::announce_epilog();
     }
     if !is_client() && !is_step() {
@@ -350,7 +354,7 @@ pub unsafe extern "C" fn slurm_spank_job_epilog(
         }
         if let Err(error) = cgroup::release::release(Whose::Job(job), own_node().as_deref()) {
             ffi::log_error(&format!(
-                "oarlock: the control groups of job {job}: {error}"
+                "oarlock: the control groups of job {job}: {error}; try: oarlock gc"
             ));
         }
         Some(Whose::Job(job))

@@ -184,13 +184,14 @@ fn make(
         }
         return Err(fail(&directory, "making it")(error));
     }
+    // One that is there already may be marked as over: then anybody kills who is in it.
+    release::mark_new(&directory).map_err(fail(&directory, "setting its time"))?;
     let mut controllers = placement.controllers.clone();
     if placement.version == Version::V2 {
         controllers.retain(|controller| {
             *controller == Controller::Devices || enable(*controller, &[place, &tree, &job])
         });
     }
-    let _ = release::mark_new(&directory);
     for controller in &controllers {
         let is_bare = placement.version == Version::V1 && *controller == Controller::Cpuset;
         if is_bare {

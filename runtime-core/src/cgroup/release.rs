@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_WITH_JOB: Duration = Duration::from_secs(2);
 /// The ranks of a step that begins join at once; none waits longer than ten minutes.
 const BEGINNING: Duration = Duration::from_mins(10);
+/// The time of a group whose step is over: none that a clock would say.
+const OVER: SystemTime = SystemTime::UNIX_EPOCH;
 const PAUSE: Duration = Duration::from_millis(2);
 const MOST_PAUSE: Duration = Duration::from_millis(64);
 /// Descriptors that are open at a time, a quarter of what may be: slurmstepd has others to
@@ -69,7 +71,7 @@ pub fn step(step: &Step) -> io::Result<()> {
     if there.is_empty() {
         return Ok(());
     }
-    let ended = end(there, PATIENCE);
+    let ended = end(there, PATIENCE, |_| true);
     for hierarchy in &hierarchies {
         // Other steps may be there, or come just now: they make them anew.
         let _ = fs::remove_dir(step.job_group(&hierarchy.place));
@@ -79,11 +81,12 @@ pub fn step(step: &Step) -> io::Result<()> {
 }
 
 /// Takes groups away: of one node where it is named. A job has ended: what is left in its
-/// groups is ended, too. Where all are meant, only what nobody is in, and what is no
-/// step's that begins just now.
+/// groups is ended, too. Where all are meant, that is done to what was there at the end of
+/// a step or job and stayed, and else only what nobody is in goes, if it is no step's that
+/// begins just now.
 ///
 /// # Errors
-/// What the kernel said of a job's group that stays; the others are gone.
+/// What the kernel said of a group that should have gone and stays; the others are gone.
 pub fn release(whose: Whose, node: Option<&str>) -> io::Result<usize> {
     let wanted = node.map(own::tree_of);
     let trees: Vec<PathBuf> = trees()?
@@ -99,12 +102,18 @@ pub fn release(whose: Whose, node: Option<&str>) -> io::Result<usize> {
         Whose::Job(job) => trees.iter().map(|tree| tree.join(own::job(job))).collect(),
         Whose::All => trees.iter().flat_map(|tree| directories(tree)).collect(),
     };
-    let groups = jobs.iter().flat_map(|job| directories(job));
+    let groups: Vec<PathBuf> = jobs.iter().flat_map(|job| directories(job)).collect();
     let ended = match whose {
-        Whose::Job(_) => end(groups.collect(), PATIENCE_WITH_JOB),
-        Whose::All => Ok(groups
-            .filter(|group| !is_new(group) && fs::remove_dir(group).is_ok())
-            .count()),
+        Whose::Job(_) => end(groups, PATIENCE_WITH_JOB, |_| true),
+        Whose::All => {
+            let (over, others): (Vec<_>, Vec<_>) =
+                groups.into_iter().partition(|group| is_over(group));
+            let empty = others
+                .iter()
+                .filter(|group| !is_new(group) && fs::remove_dir(group).is_ok())
+                .count();
+            end(over, PATIENCE, is_over).map(|ended| ended + empty)
+        }
     };
     for directory in jobs.iter().chain(&trees) {
         let _ = fs::remove_dir(directory);
@@ -112,12 +121,24 @@ pub fn release(whose: Whose, node: Option<&str>) -> io::Result<usize> {
     ended
 }
 
-/// Notes on a new group when it was made: the kernel keeps no time of its own for it.
+/// Notes on a group when a step made it, or has come back to it under its number: the
+/// kernel keeps no time of its own for it.
 ///
 /// # Errors
 /// What the kernel said.
 pub fn mark_new(group: &Path) -> io::Result<()> {
-    fs::File::open(group)?.set_modified(std::time::SystemTime::now())
+    fs::File::open(group)?.set_modified(SystemTime::now())
+}
+
+/// Notes on a group that its step is over. Who is in it then may be killed by anybody, at
+/// any time: what the kernel holds longer than an epilog waits, or was too much for it.
+fn mark_over(group: &Path) -> io::Result<()> {
+    fs::File::open(group)?.set_modified(OVER)
+}
+
+fn is_over(group: &Path) -> bool {
+    let marked = fs::metadata(group).and_then(|about| about.modified());
+    marked.is_ok_and(|marked| marked == OVER)
 }
 
 /// Whether a step may have made it and have no rank in it yet.
@@ -162,8 +183,13 @@ fn directories(place: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Takes groups away, whoever is in them; how many there were.
-fn end(mut groups: Vec<PathBuf>, patience: Duration) -> io::Result<usize> {
+/// Takes groups away, whoever is in them; how many there were. One that is over no longer
+/// is left alone: a step has come back to it.
+fn end(
+    mut groups: Vec<PathBuf>,
+    patience: Duration,
+    is_over: impl Fn(&Path) -> bool,
+) -> io::Result<usize> {
     let until = Instant::now() + patience;
     // Who forks by the thousand would leave this thread no time for it.
     let _urgent = process::Urgent::begin();
@@ -171,6 +197,7 @@ fn end(mut groups: Vec<PathBuf>, patience: Duration) -> io::Result<usize> {
     let mut pause = PAUSE;
     loop {
         let mut outcome = Ok(());
+        groups.retain(|group| is_over(group));
         groups.retain(|group| match rustix::fs::rmdir(group) {
             Ok(()) => {
                 ended += 1;
@@ -190,6 +217,7 @@ fn end(mut groups: Vec<PathBuf>, patience: Duration) -> io::Result<usize> {
         }
         // All of them first: the groups of other controllers have the same processes.
         for group in &groups {
+            let _ = mark_over(group);
             stop(group);
         }
         kill_all(&groups, until);

@@ -174,8 +174,8 @@ fn what_is_left_is_ended() {
     let mut left = sleeper();
     enter(&held, left.id());
     assert!(release::jobs().contains(&job));
-    // Whoever only sweeps leaves what somebody is in.
-    release::release(Whose::All, None).unwrap();
+    // Whoever only sweeps leaves what somebody is in. (It may meet those of other tests.)
+    let _ = release::release(Whose::All, None);
     assert!(held.groups.iter().all(|group| group.directory.exists()));
     release::step(&step).unwrap();
     assert!(!left.wait().unwrap().success());
@@ -294,4 +294,50 @@ fn in_a_group_that_ends_nobody_forks() {
         release::step(&step).unwrap();
         assert!(!group.exists());
     }
+}
+
+/// An epilog has an end, whatever the kernel holds; the next one who sweeps goes on.
+#[test]
+fn what_an_epilog_left_is_ended_later() {
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !can_make(Version::V1) || !freezer.exists() {
+        return;
+    }
+    let node = format!("over{}", std::process::id());
+    // What is frozen does not die.
+    let ice = freezer.join(format!("ice-{node}"));
+    fs::create_dir(&ice).unwrap();
+    let freeze = |process: &Child| {
+        write_existing(&ice.join("cgroup.procs"), &process.id().to_string()).unwrap();
+        write_existing(&ice.join("freezer.state"), "FROZEN").unwrap();
+    };
+    let thaw = |mut process: Child| {
+        write_existing(&ice.join("freezer.state"), "THAWED").unwrap();
+        assert!(!process.wait().unwrap().success());
+    };
+    let step = Step::new(&node, 7, "7.0");
+    let sweep = || release::release(Whose::All, Some(&node)).unwrap();
+    let make = || hold(&step, &nobody(), &own(Some(Version::V1)), &wide(), &wide()).unwrap();
+
+    let held = make();
+    let group = with(&held, "pids.max");
+    let one = sleeper();
+    enter(&held, one.id());
+    freeze(&one);
+    assert!(release::release(Whose::Job(7), Some(&node)).is_err());
+    thaw(one);
+    // A job that was put back into the queue comes again, with the same numbers.
+    let held = make();
+    let other = sleeper();
+    enter(&held, other.id());
+    assert_eq!(sweep(), 0);
+    freeze(&other);
+    assert!(release::step(&step).is_err());
+    thaw(other);
+    let mut left = sleeper();
+    enter(&held, left.id());
+    assert_eq!(sweep(), held.groups.len());
+    assert!(!left.wait().unwrap().success());
+    assert!(!group.exists());
+    fs::remove_dir(ice).unwrap();
 }
