@@ -129,13 +129,11 @@ pub fn hold(
 ) -> Result<StepGroups, HoldError> {
     let mut held = StepGroups::default();
     for placement in placements(holders, of_step) {
-        match make(step, &placement, of_job, of_step) {
-            Ok(Some(group)) if placement.version == Version::V2 && !may_join(&group, who) => {
-                tracing::warn!(
-                    group = %group.directory.display(),
-                    "this kernel lets root alone move processes there: the step is not held"
-                );
-            }
+        let made = make(step, &placement, of_job, of_step).and_then(|made| match made {
+            Some(group) => joinable(group, placement.version, who),
+            None => Ok(None),
+        });
+        match made {
             Ok(group) => held.groups.extend(group),
             Err(error) => {
                 // Nobody is in it yet.
@@ -147,18 +145,24 @@ pub fn hold(
     Ok(held)
 }
 
-/// Whether a user's process may go there by the descriptor that root has opened. Linux
-/// before 5.16, without a later correction, asks whether the one who writes could have
-/// opened it.
-fn may_join(group: &Group, who: &Identity) -> bool {
-    let child = sys::process::fork(|| {
-        let joined = sys::credentials::become_user(who.uid, who.gid, &who.groups)
-            .and_then(|()| Ok(rustix::io::write(&group.processes, b"0")?));
-        u8::from(joined.is_err())
-    });
-    child
-        .and_then(|mut child| child.wait())
-        .is_ok_and(|code| code == 0)
+/// The group, where the user's processes may join it. Version 1 lets whoever has the
+/// descriptor move himself.
+///
+/// # Errors
+/// Where that is not known: a step that should be held must not run without.
+fn joinable(group: Group, version: Version, who: &Identity) -> Result<Option<Group>, HoldError> {
+    if version == Version::V1 {
+        return Ok(Some(group));
+    }
+    let may = joining::may_join(group.processes.as_fd(), who);
+    if may.map_err(fail(&group.directory, "trying whether its user may join"))? {
+        return Ok(Some(group));
+    }
+    tracing::warn!(
+        group = %group.directory.display(),
+        "this kernel lets root alone move processes there: the step is not held"
+    );
+    Ok(None)
 }
 
 /// Whether the node gives root no groups in a hierarchy.
@@ -321,5 +325,6 @@ fn is_lacking(error: &io::Error) -> bool {
         )
 }
 
+mod joining;
 #[cfg(test)]
 mod tests;
