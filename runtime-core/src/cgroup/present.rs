@@ -17,13 +17,15 @@ const UNBOUNDED: u64 = 1 << 60;
 
 /// Files of version 2, and how each begins that bounds nothing. A step leaves all of them
 /// at once.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 8] = [
     ("memory.max", "max"),
     ("memory.high", "max"),
+    ("memory.swap.max", "max"),
     ("pids.max", "max"),
     ("cpu.max", "max"),
     ("io.max", ""),
     ("cpuset.cpus", ""),
+    ("cpuset.mems", ""),
 ];
 
 /// The first group on the way to a process' own, from the top, that bounds what is in it.
@@ -75,18 +77,21 @@ fn word(path: &Path) -> Option<String> {
 }
 
 fn bounds_first(top: &Path, group: &Path, controller: Controller) -> bool {
-    let (name, is_bound): (&str, fn(&str) -> bool) = match controller {
-        Controller::Memory => ("memory.limit_in_bytes", |limit| {
-            limit.parse::<u64>().is_ok_and(|limit| limit < UNBOUNDED)
-        }),
-        Controller::Pids => ("pids.max", |limit| limit != "max"),
-        Controller::Devices => ("devices.list", |list| !list.starts_with("a *:* rwm")),
-        Controller::Cpuset => {
-            let (all, own) = (top.join("cpuset.cpus"), group.join("cpuset.cpus"));
-            return word(&own).is_some_and(|own| !own.is_empty() && word(&all) != Some(own));
-        }
+    let is_bound = |name: &str| match (word(&group.join(name)), controller) {
+        (None, _) => false,
+        (Some(own), Controller::Memory) => own.parse::<u64>().is_ok_and(|limit| limit < UNBOUNDED),
+        (Some(own), Controller::Pids) => own != "max",
+        (Some(own), Controller::Devices) => !own.starts_with("a *:* rwm"),
+        (Some(own), Controller::Cpuset) => !own.is_empty() && word(&top.join(name)) != Some(own),
     };
-    word(&group.join(name)).is_some_and(|value| is_bound(&value))
+    let names: &[&str] = match controller {
+        // The second, of memory and swap together, is there where swap is counted.
+        Controller::Memory => &["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"],
+        Controller::Pids => &["pids.max"],
+        Controller::Devices => &["devices.list"],
+        Controller::Cpuset => &["cpuset.cpus", "cpuset.mems"],
+    };
+    names.iter().any(|name| is_bound(name))
 }
 
 fn bounds_second(group: &Path) -> bool {
@@ -208,17 +213,48 @@ mod tests {
     }
 
     #[test]
+    fn swap_and_memory_nodes_of_version_1_count() {
+        let free = [
+            ("cpuset.cpus", "0-3\n"),
+            ("cpuset.mems", "0-1\n"),
+            ("a/cpuset.cpus", "0-3\n"),
+            ("a/cpuset.mems", "0-1\n"),
+            ("a/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("a/memory.memsw.limit_in_bytes", "9223372036854771712\n"),
+        ];
+        for (name, value, controller) in [
+            (
+                "a/memory.memsw.limit_in_bytes",
+                "1048576\n",
+                Controller::Memory,
+            ),
+            ("a/cpuset.mems", "1\n", Controller::Cpuset),
+        ] {
+            let (_free, hierarchy) = tree(Version::V1, &free);
+            assert_eq!(bounding(&hierarchy, "/a", controller), None);
+            let files: Vec<_> = free.into_iter().chain([(name, value)]).collect();
+            let (place, hierarchy) = tree(Version::V1, &files);
+            let found = bounding(&hierarchy, "/a", controller);
+            assert_eq!(found, Some(place.path().join("a")), "{name}");
+        }
+    }
+
+    #[test]
     fn any_limit_of_version_2_counts() {
         let free = [
             ("a/memory.max", "max\n"),
             ("a/cpu.max", "max 100000\n"),
+            ("a/memory.swap.max", "max\n"),
             ("a/cpuset.cpus", "\n"),
+            ("a/cpuset.mems", "\n"),
             ("a/io.max", ""),
         ];
         let (_free, hierarchy) = tree(Version::V2, &free);
         assert_eq!(bounding(&hierarchy, "/a", Controller::Pids), None);
         for (name, value) in [
             ("a/memory.high", "1048576\n"),
+            ("a/memory.swap.max", "0\n"),
+            ("a/cpuset.mems", "1\n"),
             ("a/cpu.max", "50000 100000\n"),
             ("a/cpuset.cpus", "1-3\n"),
             ("a/io.max", "8:0 rbps=1048576\n"),
