@@ -23,6 +23,9 @@ use crate::sys;
 /// A step of the same job that ends takes the tree with it, which is made again.
 const TRIES: usize = 100;
 
+const CPUS: &str = "cpuset.cpus";
+const MEMORY_NODES: &str = "cpuset.mems";
+
 /// Why a step could not be held to its allocation.
 #[derive(Debug, thiserror::Error)]
 #[error("control group {}: {what}: {error}; for admins: cgroup.enforce = \"never\" in oarlock.toml does without", path.display())]
@@ -199,8 +202,8 @@ fn make(
     for controller in &controllers {
         let is_bare = placement.version == Version::V1 && *controller == Controller::Cpuset;
         if is_bare {
-            inherit(place, &tree)?;
-            inherit(&tree, &job)?;
+            inherit(place, &tree, &[CPUS, MEMORY_NODES])?;
+            inherit_first(&tree, &job)?;
         }
         for setting in of_job.settings(*controller, placement.version) {
             // A list of devices is the step's alone. Of a job that has shrunk the steps
@@ -212,7 +215,7 @@ fn make(
             }
         }
         if is_bare {
-            inherit(&job, &directory)?;
+            inherit_first(&job, &directory)?;
         }
         for setting in of_step.settings(*controller, placement.version) {
             set(&directory, &setting)?;
@@ -266,20 +269,39 @@ fn enable(controller: Controller, groups: &[&Path]) -> bool {
     })
 }
 
-/// A new group of version 1 has no CPU and no memory node, and takes no process.
-fn inherit(above: &Path, group: &Path) -> Result<(), HoldError> {
-    for name in ["cpuset.cpus", "cpuset.mems"] {
+/// A new group of version 1 has no CPU and no memory node, and takes no process. One that
+/// is there lacks those that were off when it was made: what is above it is copied anew.
+/// Steps that begin at once write the same.
+fn inherit(above: &Path, group: &Path, names: &[&str]) -> Result<(), HoldError> {
+    for name in names {
         let copy = || {
-            let now = fs::read_to_string(group.join(name))?;
-            if now.trim().is_empty() {
-                let value = fs::read_to_string(above.join(name))?;
-                write_existing(&group.join(name), value.trim())?;
+            let all = fs::read_to_string(above.join(name))?;
+            let own = fs::read_to_string(group.join(name))?;
+            if all == own {
+                return Ok(());
             }
-            Ok(())
+            match write_existing(&group.join(name), all.trim()) {
+                // A step that runs may hold one that is off again.
+                Err(error) if !own.trim().is_empty() => {
+                    tracing::debug!(group = %group.display(), %error, "{name} stays as it is");
+                    Ok(())
+                }
+                done => done,
+            }
         };
         copy().map_err(fail(group, format!("copying {name}")))?;
     }
     Ok(())
+}
+
+/// The same for a group that is narrowed next: never wider than it is, for another step
+/// may be narrowing it, and what cannot be narrowed again would stay.
+fn inherit_first(above: &Path, group: &Path) -> Result<(), HoldError> {
+    let own = fs::read_to_string(group.join(CPUS)).map_err(fail(group, "reading its CPUs"))?;
+    if own.trim().is_empty() {
+        inherit(above, group, &[CPUS])?;
+    }
+    inherit(above, group, &[MEMORY_NODES])
 }
 
 fn write(group: &Path, setting: &Setting) -> io::Result<()> {

@@ -213,18 +213,24 @@ fn the_steps_cpus_are_those_that_slurm_counts(cluster: &Cluster) {
     if !cluster.is_debian_12() {
         assert_eq!(outside, "0: 1\n1: 0\n");
     }
-    // A step that cannot have what it was granted does not run with something else. The
-    // epilog of the job before takes an empty tree away: it has to be over.
+    // A step that cannot have what it was granted does not run with something else: another
+    // of its job, which has shrunk, holds more. The job before has to be over, for its epilog
+    // takes an empty tree away.
     const TREE: &str = "/sys/fs/cgroup/cpuset/oarlock";
+    cluster.root("node1", IDLE).succeeds();
+    let job = format!("{TREE}/job_{}", cluster.next_job());
     let _taken = cluster.change(
         "node1",
-        &format!("{IDLE} && mkdir {TREE} && cat {TREE}/../cpuset.mems >{TREE}/cpuset.mems && echo 1 >{TREE}/cpuset.cpus"),
-        format!("rmdir {TREE} 2>/dev/null; true"),
+        &format!(
+            "mkdir -p {job}/step_9; cd {TREE}; cat ../cpuset.cpus >cpuset.cpus; cat ../cpuset.mems >cpuset.mems; \
+             for group in {job} {job}/step_9; do cat cpuset.mems >$group/cpuset.mems; echo 1 >$group/cpuset.cpus; done"
+        ),
+        format!("rmdir {job}/step_9 {job} {TREE} 2>/dev/null; true"),
     );
     cluster
         .alice(&format!("srun -w node1 --container-image={DEMO} true"))
         .is_refused([format!(
-            "oarlock: node1: control group {TREE}/job_*/step_0: 0 to cpuset.cpus: Permission denied; for admins: cgroup.enforce = \"never\" in oarlock.toml does without"
+            "oarlock: node1: control group {job}/step_0: 0 to cpuset.cpus: Permission denied; for admins: cgroup.enforce = \"never\" in oarlock.toml does without"
         )]);
 }
 

@@ -175,13 +175,15 @@ fn what_is_left_is_ended() {
     if !can_make(Version::V1) && !can_make(Version::V2) {
         return;
     }
-    let (step, job) = step("left");
+    let node = format!("left{}", std::process::id());
+    let job = 3_000_000_000 + std::process::id();
+    let step = Step::new(&node, job, "7.left");
     let held = hold(&step, &nobody(), &own(None), &wide(), &wide()).unwrap();
     let mut left = sleeper();
     enter(&held, left.id());
     assert!(release::jobs().contains(&job));
-    // Whoever only sweeps leaves what somebody is in. (It may meet those of other tests.)
-    let _ = release::release(Whose::All, None);
+    // Whoever only sweeps leaves what somebody is in.
+    release::release(Whose::All, Some(&node)).unwrap();
     assert!(held.groups.iter().all(|group| group.directory.exists()));
     release::step(&step).unwrap();
     assert!(!left.wait().unwrap().success());
@@ -207,6 +209,58 @@ fn steps_that_come_and_go_do_not_meet() {
             });
         }
     });
+}
+
+/// The first CPU and the last, where there are two.
+fn two_cpus() -> Option<(String, String)> {
+    let all = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").ok()?;
+    let mut numbers = all.trim().split([',', '-']).map(str::to_owned);
+    let first = numbers.next()?;
+    Some((first, numbers.next_back()?))
+}
+
+/// A tree as it is where a CPU was off when it was made; steps that begin at once mend it.
+#[test]
+fn cpus_that_came_back_are_had_again() {
+    let place = Path::new("/sys/fs/cgroup/cpuset");
+    let (true, Some((first, last))) = (can_make(Version::V1), two_cpus()) else {
+        eprintln!("no two CPUs in a controller of version 1: nothing is tested");
+        return;
+    };
+    let node = format!("cpus{}", std::process::id());
+    let steps: Vec<Step> = (0..8)
+        .map(|number| Step::new(&node, 7, &format!("7.{number}")))
+        .collect();
+    let tree = steps[0].tree(place);
+    let job = steps[0].job_group(place);
+    for group in [&tree, &job] {
+        fs::create_dir(group).unwrap();
+        let nodes = fs::read_to_string(place.join(MEMORY_NODES)).unwrap();
+        write_existing(&group.join(MEMORY_NODES), nodes.trim()).unwrap();
+        write_existing(&group.join(CPUS), &first).unwrap();
+    }
+    let limits = |cpus: &str| Limits {
+        cpus: Some(cpus.to_owned()),
+        ..Limits::default()
+    };
+    let of_job = limits(&format!("{first},{last}"));
+    std::thread::scope(|scope| {
+        for (number, step) in steps.iter().enumerate() {
+            let cpu = if number == 0 { &first } else { &last };
+            let (of_job, of_step) = (&of_job, limits(cpu));
+            scope.spawn(move || {
+                hold(step, &nobody(), &own(Some(Version::V1)), of_job, &of_step).unwrap();
+                let cpus = fs::read_to_string(step.group(place).join(CPUS)).unwrap();
+                assert_eq!(cpus.trim(), of_step.cpus.unwrap());
+            });
+        }
+    });
+    let read = |group: &Path| fs::read_to_string(group.join(CPUS)).unwrap();
+    assert_eq!(read(&tree), read(place));
+    for step in &steps {
+        release::step(step).unwrap();
+    }
+    assert!(!tree.exists());
 }
 
 #[test]
