@@ -349,13 +349,15 @@ pub unsafe extern "C" fn slurm_spank_job_epilog(
     let spank = Spank::new(spank);
     release(|| {
         let job = spank.job_id().ok()?;
-        if let Err(error) = containers::release::job(job) {
-            ffi::log_error(&format!("oarlock: the containers of job {job}: {error}"));
-        }
+        // Who is left of a step whose slurmstepd was killed uses his container: he is ended
+        // before it is looked who does.
         if let Err(error) = cgroup::release::release(Whose::Job(job), own_node().as_deref()) {
             ffi::log_error(&format!(
                 "oarlock: the control groups of job {job}: {error}; try: oarlock gc"
             ));
+        }
+        if let Err(error) = containers::release::job(job) {
+            ffi::log_error(&format!("oarlock: the containers of job {job}: {error}"));
         }
         Some(Whose::Job(job))
     })

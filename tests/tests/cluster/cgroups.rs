@@ -21,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         limits_of_slurmds_own_are_not_left,
         a_site_has_none_made,
         what_a_crash_left_is_swept,
+        an_epilog_ends_the_ranks_before_it_looks_who_has_a_container,
     ]
 }
 
@@ -462,4 +463,44 @@ fn what_a_crash_left_is_swept(cluster: &Cluster) {
         .says("./job_4000000/step_1\n./job_4000001/step_0\n");
     let doctor = cluster.root("node1", "oarlock doctor leftovers");
     assert!(doctor.stdout.contains("4000000"), "{doctor}");
+}
+
+/// Slurm leaves the ranks of a slurmstepd that was killed to init. In groups of ours they
+/// end with their job, and a container that is to go with it goes.
+fn an_epilog_ends_the_ranks_before_it_looks_who_has_a_container(cluster: &Cluster) {
+    needs_version_1(cluster);
+    const CONTAINER: &str = "/var/lib/oarlock/containers/1000/global/last";
+    let _remains = cluster.change(
+        "node1",
+        "true",
+        // Slurm's own: the groups and files of a step that it no longer knows.
+        "pkill -KILL -fx 'sleep 985'; sleep 0.5; find /sys/fs/cgroup/*/slurm*/uid_1000 -depth -type d -exec rmdir {} + 2>/dev/null\n\
+         find /var/spool/slurmd \\( -name 'node1_*' -o -name 'hwloc_topo_[0-9]*' \\) -delete\n\
+         for m in /run/oarlock/live/*; do [ -e $m ] && { umount -l $m; rmdir $m; }; done; rm -rf /var/lib/oarlock/containers/* /run/oarlock-names/*; true",
+    );
+    cluster
+        .alice(&format!(
+            "rm -f ~/in; srun -w node1 --container-name=last --container-image={TINY} true\n\
+             srun -w node1 -n2 --container-name=last:remove sh -c 'echo $SLURM_JOB_ID >/home/alice/in; exec sleep 985' >/dev/null 2>&1 & wait_for ~/in"
+        ))
+        .succeeds();
+    cluster
+        .root(
+            "node1",
+            &format!("pkill -KILL -x slurmstepd; sleep 0.3; pgrep -fx 'sleep 985' | wc -l; ls -d {CONTAINER}"),
+        )
+        .says(&format!("2\n{CONTAINER}\n"));
+    cluster
+        .alice("job=$(cat ~/in); scancel $job 2>/dev/null; finish $job; rm ~/in")
+        .succeeds();
+    cluster.root("node1", IDLE).succeeds();
+    cluster
+        .root(
+            "node1",
+            &format!(
+                "for try in $(seq 100); do [ -e {CONTAINER} ] || break; sleep 0.1; done; ls -d {CONTAINER} 2>/dev/null; \
+                 pgrep -fx 'sleep 985' | wc -l; ls -d /sys/fs/cgroup/*/oarlock 2>/dev/null | wc -l"
+            ),
+        )
+        .says("0\n0\n");
 }
