@@ -13,6 +13,7 @@ use crate::cgroup::Groups;
 use crate::request::Identity;
 use crate::sys;
 use crate::sys::ipc::{self, Waited};
+use crate::sys::process::Child;
 
 /// First byte of an answer: what was asked for follows.
 const FOUND: u8 = b'F';
@@ -85,10 +86,22 @@ impl AsUser<'_> {
         subject: &str,
         open: impl FnOnce() -> Result<Findings, E>,
     ) -> Result<Findings, Unanswered> {
-        let deadline = Instant::now() + Duration::from_secs(u64::from(self.seconds));
-        let subject = || subject.to_owned();
+        self.start(fds, subject, open)?
+            .answer(self.asker, self.seconds)
+    }
+
+    /// Asks, and goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`Unanswered::Start`].
+    pub(super) fn start<E: Display>(
+        &self,
+        fds: &[BorrowedFd<'_>],
+        subject: &str,
+        open: impl FnOnce() -> Result<Findings, E>,
+    ) -> Result<Asked, Unanswered> {
         let start = |error| Unanswered::Start {
-            subject: subject(),
+            subject: subject.to_owned(),
             error,
         };
         let (ours, theirs) = ipc::pair().map_err(start)?;
@@ -106,39 +119,97 @@ impl AsUser<'_> {
             }
         })
         .map_err(start)?;
-        drop(theirs);
         if let Some(task) = self.task
             && let Err(error) = task.join(child.id())
         {
-            tracing::warn!(%error, "{} is opened outside the task's control groups", subject());
+            tracing::warn!(%error, "{subject} is opened outside the task's control groups");
         }
-        match ipc::wait_answer(ours.as_fd(), self.asker, deadline).map_err(start)? {
-            Waited::Ready => {}
-            Waited::Deadline => {
-                child.abandon();
-                return Err(Unanswered::Timeout {
-                    subject: subject(),
-                    seconds: self.seconds,
-                });
-            }
-            Waited::Unwanted => {
-                child.abandon();
-                return Err(Unanswered::Unwanted(subject()));
-            }
+        Ok(Asked {
+            socket: ours,
+            child: Some(child),
+            subject: subject.to_owned(),
+        })
+    }
+}
+
+/// A child that was asked. It is given up where this goes without an answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    socket: OwnedFd,
+    /// Until it has answered.
+    child: Option<Child>,
+    subject: String,
+}
+
+impl Asked {
+    /// For a child of this process that is to take the answer.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Waits for the answer, as long as somebody waits behind `asker`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) fn answer(
+        mut self,
+        asker: BorrowedFd<'_>,
+        seconds: u32,
+    ) -> Result<Findings, Unanswered> {
+        let findings = answer_on(self.socket(), asker, &self.subject, seconds);
+        if !matches!(
+            findings,
+            Err(Unanswered::Timeout { .. } | Unanswered::Unwanted(_))
+        ) {
+            // It ends by itself, and is reaped here.
+            drop(self.child.take());
         }
-        let Some(message) = ipc::receive(ours.as_fd()).map_err(start)? else {
-            return Err(Unanswered::Died(subject()));
-        };
-        match message.bytes.split_first() {
-            Some((&FOUND, bytes)) => Ok(Findings {
-                bytes: bytes.to_vec(),
-                fds: message.fds,
-            }),
-            Some((&REFUSED, text)) => {
-                Err(Unanswered::Said(String::from_utf8_lossy(text).into_owned()))
-            }
-            _ => Err(Unanswered::Died(subject())),
+        findings
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.abandon();
         }
+    }
+}
+
+/// The answer that comes on an [`Asked::socket`]; `subject` is what was asked about.
+///
+/// # Errors
+/// [`Unanswered`].
+pub(super) fn answer_on(
+    socket: BorrowedFd<'_>,
+    asker: BorrowedFd<'_>,
+    subject: &str,
+    seconds: u32,
+) -> Result<Findings, Unanswered> {
+    let deadline = Instant::now() + Duration::from_secs(u64::from(seconds));
+    let subject = || subject.to_owned();
+    let start = |error| Unanswered::Start {
+        subject: subject(),
+        error,
+    };
+    match ipc::wait_answer(socket, asker, deadline).map_err(start)? {
+        Waited::Ready => {}
+        Waited::Deadline => {
+            let subject = subject();
+            return Err(Unanswered::Timeout { subject, seconds });
+        }
+        Waited::Unwanted => return Err(Unanswered::Unwanted(subject())),
+    }
+    let Some(message) = ipc::receive(socket).map_err(start)? else {
+        return Err(Unanswered::Died(subject()));
+    };
+    match message.bytes.split_first() {
+        Some((&FOUND, bytes)) => Ok(Findings {
+            bytes: bytes.to_vec(),
+            fds: message.fds,
+        }),
+        Some((&REFUSED, text)) => Err(Unanswered::Said(String::from_utf8_lossy(text).into_owned())),
+        _ => Err(Unanswered::Died(subject())),
     }
 }
 

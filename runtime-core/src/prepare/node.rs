@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::as_user::AsUser;
+use super::as_user::{AsUser, Asked};
 use super::builder::{self, BuildError, Work};
 use super::choose::{self, Choice, Chosen, Wish};
 use super::devices::driver::Seen;
@@ -75,6 +75,8 @@ pub(super) struct Ready {
     surveyor: Option<Surveyor>,
     behind: Option<(OwnedFd, Wish)>,
     opened: Original,
+    /// Who looks at the image for the driver of the step's GPUs.
+    asked: Option<Asked>,
 }
 
 /// The image's path and state, as it was opened.
@@ -409,6 +411,7 @@ impl Node<'_> {
         let (surveyor, survey) = survey.unzip();
         let behind = behind.and_then(|wish| Some((source.fd.try_clone().ok()?, wish)));
         Ok(Ready {
+            asked: self.ask_early(&mount, &known),
             mount,
             known,
             home,
@@ -441,6 +444,7 @@ impl Node<'_> {
                 root: ready.mount.lowest(),
                 known: ready.known.as_fd(),
                 task,
+                asked: ready.asked.as_ref().map(Asked::socket),
             }))?,
         };
         let (made, apart) = self.groups_apart(&join, task, &devices)?.unzip();

@@ -7,7 +7,7 @@
 //! written is left out, too. Nothing of the image is read here (`image.rs`).
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -21,11 +21,14 @@ use host_devices::libraries::versions::{Defined, compare};
 
 use super::Devices;
 use super::image::{self, CAPABILITIES};
+use crate::allocation::has_devices;
+use crate::apply::image::ImageMount;
 use crate::cgroup::Groups;
+use crate::config;
 use crate::image::trust;
 use crate::path::{ContainerPath, HostPath};
 use crate::plan::mounts::{Mount, Need, Source};
-use crate::prepare::as_user::Unanswered;
+use crate::prepare::as_user::{Asked, Unanswered};
 use crate::prepare::node::Node;
 use crate::request::Create;
 use crate::sys::mount::{self, Attributes};
@@ -52,6 +55,8 @@ pub(in crate::prepare) struct Seen<'a> {
     pub(in crate::prepare) known: BorrowedFd<'a>,
     /// Whose control groups the child joins.
     pub(in crate::prepare) task: &'a Groups,
+    /// Where a child answers that was asked before.
+    pub(in crate::prepare) asked: Option<BorrowedFd<'a>>,
 }
 
 /// One file of the driver's that could be shown.
@@ -84,7 +89,30 @@ struct Shown {
     notes: Vec<String>,
 }
 
+/// Devices of NVIDIA's driver: with neither of them a node has no GPU of theirs.
+const SIGNS: [&str; 2] = ["/dev/nvidiactl", "/dev/nvidia0"];
+
 impl Node<'_> {
+    /// Has an image looked at for whom its C library will be of interest: reading it takes
+    /// longer than all else, and Slurm is not ready yet.
+    pub(in crate::prepare) fn ask_early(
+        &self,
+        image: &ImageMount,
+        known: &OwnedFd,
+    ) -> Option<Asked> {
+        let site = &self.config.devices;
+        let is_wanted = site.gpus
+            && site.driver == config::Driver::Auto
+            && has_devices(self.request)
+            && SIGNS.iter().any(|sign| Path::new(sign).exists());
+        let root = image.lowest().filter(|_| is_wanted)?;
+        let asked = image::start(root, known.as_fd(), self.user(None));
+        // It is asked again when the answer is wanted, and told then.
+        asked
+            .inspect_err(|error| tracing::warn!(JOB_STEP = %self.request.label, "{error}"))
+            .ok()
+    }
+
     /// Adds the driver to what the container shows; `gpu` is a device of a GPU for which
     /// no spec stands. Nothing that goes wrong fails the step.
     pub(super) fn show_driver(
@@ -105,9 +133,16 @@ impl Node<'_> {
             ));
             return;
         }
-        let answer = seen.map(|seen| match seen.root {
-            Some(root) => image::ask(root, seen.known, self.user(Some(seen.task))).map(Some),
-            None => Ok(None),
+        let answer = seen.map(|seen| {
+            let user = self.user(Some(seen.task));
+            match (seen.asked, seen.root) {
+                (Some(socket), _) => image::answer(socket, user).map(Some),
+                (None, Some(root)) => {
+                    let asked = image::start(root, seen.known, user)?;
+                    image::answer(asked.socket(), user).map(Some)
+                }
+                (None, None) => Ok(None),
+            }
         });
         let answer = match answer {
             None => None,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::inside::{open_in, read_in};
 use crate::apply::known::Known;
 use crate::environment;
-use crate::prepare::as_user::{AsUser, Findings, Unanswered};
+use crate::prepare::as_user::{self, AsUser, Asked, Findings, Unanswered};
 use crate::sys::ipc;
 use crate::sys::sandbox::{self, Profile};
 
@@ -53,16 +53,16 @@ enum Refusal {
     TooLong,
 }
 
-/// Asks a child; `root` is the image's, `known` a memory file of [`Known`].
+/// Asks a child, and goes on; `root` is the image's, `known` a memory file of [`Known`].
 ///
 /// # Errors
-/// [`Unanswered`].
-pub(super) fn ask(
+/// [`Unanswered::Start`].
+pub(in crate::prepare) fn start(
     root: BorrowedFd<'_>,
     known: BorrowedFd<'_>,
     user: AsUser<'_>,
-) -> Result<Answer, Unanswered> {
-    let findings = user.ask_about(&[root, known], SUBJECT, || {
+) -> Result<Asked, Unanswered> {
+    user.start(&[root, known], SUBJECT, || {
         sandbox::confine(Profile::ReadTree(root)).map_err(Refusal::Confine)?;
         // Nothing that is known counts for little: the libraries are what matters.
         let own = known.try_clone_to_owned().map(|file| own(&file));
@@ -73,7 +73,15 @@ pub(super) fn ask(
         }
         let fds = Vec::new();
         Ok(Findings { bytes, fds })
-    })?;
+    })
+}
+
+/// What the child says on its socket.
+///
+/// # Errors
+/// [`Unanswered`].
+pub(super) fn answer(socket: BorrowedFd<'_>, user: AsUser<'_>) -> Result<Answer, Unanswered> {
+    let findings = as_user::answer_on(socket, user.asker, SUBJECT, user.seconds)?;
     read(&findings.bytes).ok_or_else(|| Unanswered::Died(SUBJECT.to_owned()))
 }
 

@@ -70,7 +70,7 @@ impl Node<'_> {
         }
         let image = seen
             .iter()
-            .flat_map(|seen| seen.root.into_iter().chain([seen.known]));
+            .flat_map(|seen| seen.root.into_iter().chain([seen.known]).chain(seen.asked));
         let keep: Vec<_> = image.collect();
         self.search(SUBJECT, &keep, |node, progress| {
             if let Some(path) = place::configuration(&Host::this(), self.request.slurm_conf()) {
