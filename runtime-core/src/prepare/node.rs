@@ -161,7 +161,7 @@ impl Node<'_> {
     ) -> Result<Vec<String>, Failure> {
         let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
         let chosen = self.choose(opened.source)?;
-        let devices = self.devices(None)?;
+        let devices = self.devices(namespace, None)?;
         let facts = NodeFacts {
             home: opened.home,
             cwd: start.cwd.clone(),
@@ -438,14 +438,15 @@ impl Node<'_> {
             .try_clone()
             .map_err(step("copying a descriptor"))?;
         let join = self.joined()?;
+        let seen = Seen {
+            root: ready.mount.lowest(),
+            known: ready.known.as_fd(),
+            task,
+            asked: ready.asked.as_ref().map(Asked::socket),
+        };
         let devices = match &join {
-            Some(_) => self.devices_of_joined(),
-            None => self.devices(Some(Seen {
-                root: ready.mount.lowest(),
-                known: ready.known.as_fd(),
-                task,
-                asked: ready.asked.as_ref().map(Asked::socket),
-            }))?,
+            Some(_) => self.devices_of_joined(namespace),
+            None => self.devices(namespace, Some(seen))?,
         };
         let (made, apart) = self.groups_apart(&join, task, &devices)?.unzip();
         let work = Work {

@@ -6,7 +6,7 @@
 //!
 //! Left out: /dev/nvidia-nvswitch*, which the fabric manager of the node works with; the capabilities of MIG's
 //! configuration and monitoring and of the fabric's management, which are for administrators; and
-//! /dev/nvidia-caps-imex-channels, of which Slurm's switch/nvidia_imex gives each job its own.
+//! /dev/nvidia-caps-imex-channels, which are no node's but a job's: Slurm's switch/nvidia_imex gives each its own.
 
 use std::path::{Path, PathBuf};
 

@@ -106,7 +106,11 @@ pub(super) fn resolve(
             Ok(Native::LdConfig { folders: list } | Native::SonameLinks { folders: list }) => {
                 folders.extend(list);
             }
-            Ok(Native::Chmod { .. } | Native::NotNeeded { .. } | Native::CudaCompat { .. }) => {}
+            Ok(Native::CudaCompat { .. }) => found.notes.push(
+                "CDI: the image's CUDA compatibility libraries are not put before the driver's; LD_LIBRARY_PATH=/usr/local/cuda/compat does it"
+                    .to_owned(),
+            ),
+            Ok(Native::Chmod { .. } | Native::NotNeeded { .. }) => {}
             Err(foreign) if hooks == Hooks::Ignore => found.notes.push(foreign.to_string()),
             Err(foreign) => return Err(CdiError::Hook(foreign.to_string())),
         }

@@ -4,8 +4,10 @@
 pub(super) mod cdi;
 pub(super) mod driver;
 mod image;
+mod imex;
 mod memlock;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use cdi_specs::{QualifiedName, Registry};
@@ -59,12 +61,16 @@ pub(super) struct Devices {
 const SUBJECT: &str = "devices of the step";
 
 impl Node<'_> {
-    /// The devices of the step; `seen` is the image, where it is mounted by now. A step
-    /// that has none pays for no child that searches.
+    /// The devices of the step, whose task is in `namespace`; `seen` is the image, where it
+    /// is mounted by now. A step that has none pays for no child that searches.
     ///
     /// # Errors
     /// What [`Node::find_devices`] says, and [`super::as_user::Unanswered`].
-    pub(super) fn devices(&self, seen: Option<Seen<'_>>) -> Result<Devices, Failure> {
+    pub(super) fn devices(
+        &self,
+        namespace: &OwnedFd,
+        seen: Option<Seen<'_>>,
+    ) -> Result<Devices, Failure> {
         if !has_devices(self.request) {
             return self.find_devices(Progress::UNWATCHED, seen);
         }
@@ -72,12 +78,14 @@ impl Node<'_> {
             .iter()
             .flat_map(|seen| seen.root.into_iter().chain([seen.known]).chain(seen.asked));
         let keep: Vec<_> = image.collect();
-        self.search(SUBJECT, &keep, |node, progress| {
+        let mut found = self.search(SUBJECT, &keep, |node, progress| {
             if let Some(path) = place::configuration(&Host::this(), self.request.slurm_conf()) {
                 progress.at_file(&path);
             }
             node.find_devices(progress, seen)
-        })
+        })?;
+        imex::add(&mut found, namespace)?;
+        Ok(found)
     }
 
     /// Finds them, however long that takes. What is wrong with Slurm's files costs the
@@ -107,11 +115,11 @@ impl Node<'_> {
 
     /// A container that is joined shows what it shows: the devices of the step that
     /// made it. What this step may open is what it was granted itself.
-    pub(super) fn devices_of_joined(&self) -> Devices {
+    pub(super) fn devices_of_joined(&self, namespace: &OwnedFd) -> Devices {
         if has_devices(self.request) {
             self.tell(JOINED);
         }
-        let own = self.devices(None).unwrap_or_else(|error| {
+        let own = self.devices(namespace, None).unwrap_or_else(|error| {
             tracing::warn!(JOB_STEP = %self.request.label, "{error}");
             Devices::default()
         });
