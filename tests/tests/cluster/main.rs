@@ -9,6 +9,7 @@ mod batch;
 mod broken_images;
 mod broken_nodes;
 mod cdi;
+mod cgroup_ends;
 mod cgroups;
 mod command_line;
 mod confinement;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         devices::cases(),
         cdi::cases(),
         cgroups::cases(),
+        cgroup_ends::cases(),
         job_container::cases(),
         users::cases(),
         mpi::cases(),
