@@ -136,18 +136,21 @@ fn each_tasks_own_are_those_of_the_container(cluster: &Cluster) {
         output.succeeds().stdout
     };
     let container = format!("--container-image={DEMO}");
-    for bind in [
+    // Slurm 22.05 finds no map to be within the allocation.
+    let known = |bind: &&str| !(cluster.is_debian_12() && bind.contains("map_gpu"));
+    let binds = [
         "--gpus-per-task=1",
         "--gres=gpu:2 --gpu-bind=single:1",
         "--gres=gpu:2 --gpu-bind=map_gpu:1,0",
-    ] {
+    ];
+    for bind in binds.into_iter().filter(known) {
         let outside = seen(bind, "");
         assert_eq!(outside.lines().count(), 2, "{bind}: {outside}");
         assert_eq!(seen(bind, &container), outside, "{bind}");
     }
     // There Slurm counts as the node does, and the kernel would let a rank open all.
     let _off = without_constraint(cluster);
-    for (bind, expected) in [
+    let binds = [
         ("--gpus-per-task=1", "0: 0 of 2 3\n1: 1 of 2 3\n"),
         (
             "--gres=gpu:2 --gpu-bind=single:1",
@@ -157,7 +160,8 @@ fn each_tasks_own_are_those_of_the_container(cluster: &Cluster) {
             "--gres=gpu:2 --gpu-bind=map_gpu:3,2",
             "0: 1 of 2 3\n1: 0 of 2 3\n",
         ),
-    ] {
+    ];
+    for (bind, expected) in binds.into_iter().filter(|(bind, _)| known(bind)) {
         assert_eq!(seen(bind, &container), expected, "{bind}");
     }
 }
