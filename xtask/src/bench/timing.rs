@@ -26,7 +26,9 @@ const ENTRY: &str = "\
 With `OARLOCK_TIMING=1` each rank says how long its entry took: from the container's namespace in hand to being in it, with
 every capability dropped and the environment set. All ranks of all rounds. *Processor* is the time that the rank itself ran: on
 few cores, many ranks are interrupted by each other while the clock goes on. *Privileged* is the plugin's other hook in the
-rank, which empties the capability bounding set while Slurm still starts other ranks.";
+rank, which empties the capability bounding set while Slurm still starts other ranks. These nodes have control groups of version
+1, where a rank goes to a group of Oarlock's first (`pids`). The kernel lets one process go at a time, and has the first one in some
+milliseconds wait for a grace period of RCU: so the last figures of many ranks on two processors.";
 
 const PREPARE: &str = "\
 Once a node and step: *image* is opening, checking and mounting the image, which runs beside Slurm's own work; *build* is the
