@@ -39,6 +39,9 @@ pub enum Unclear {
         /// What is there for it.
         found: usize,
     },
+    /// The driver has no GPU for a device that was one's.
+    #[error("{} is a device of no GPU that is here now, so that it is not known which have which number", .0.display())]
+    Stale(PathBuf),
     /// A line of gres.conf names a GPU that slurmd may have found and put in its place.
     #[error("{} of gres.conf is not among the GPUs that are here now, so that it is not known which number it has", .0.display())]
     Gone(PathBuf),
@@ -168,6 +171,10 @@ fn singles(line: &Gres) -> Vec<Single> {
 fn detected(word: &str, found: &Gpus) -> Result<Vec<Single>, Unclear> {
     let unclear = || Unclear::Detector(word.to_owned());
     let has = |part: &str| word.to_ascii_lowercase().contains(part);
+    let of_nvidia = ["nvml", "nvidia"].iter().any(|part| has(part));
+    if let Some(node) = stale(found).filter(|_| of_nvidia) {
+        return Err(Unclear::Stale(node));
+    }
     if has("nvml") {
         return Ok(by_nvml(found));
     }
@@ -203,6 +210,15 @@ fn detected(word: &str, found: &Gpus) -> Result<Vec<Single>, Unclear> {
         return Ok(list);
     }
     Err(unclear())
+}
+
+/// The device of a GPU of NVIDIA's that has gone: it stays in /dev, and the driver has
+/// others.
+fn stale(found: &Gpus) -> Option<PathBuf> {
+    let is_told = |gpu: &&Gpu| gpu.bus.is_some();
+    found.of(Vendor::Nvidia).find(is_told)?;
+    let mut others = found.of(Vendor::Nvidia).filter(|gpu| gpu.bus.is_none());
+    others.find_map(|gpu| gpu.nodes.first().cloned())
 }
 
 /// How the devices begin that this finds.
@@ -270,9 +286,10 @@ fn merged(
     }
     let there = found.iter().filter(|single| !single.files.is_empty());
     let there = there.count();
-    if !nameless.is_empty() && there < nameless.len().max(found.len()) {
+    let wanted = nameless.len().max(found.len());
+    if !nameless.is_empty() && there < wanted {
         return Err(Unclear::Fewer {
-            configured: nameless.len(),
+            configured: wanted,
             found: there,
         });
     }

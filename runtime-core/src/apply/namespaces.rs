@@ -91,11 +91,20 @@ pub fn of_groups(groups: &Groups) -> io::Result<Namespace> {
     let namespace = match rustix::io::read(&is_there, &mut [0])? {
         // Not reaped yet: its number is nobody else's.
         1 => Namespace::of(Kind::Cgroup, child.id()),
-        _ => return Err(io::Error::from_raw_os_error(child.wait()?)),
+        _ => return Err(ended(child.wait()?)),
     };
     drop(life);
     child.wait()?;
     namespace
+}
+
+/// What a child's exit code says that is an error's number, unless it panicked or was
+/// killed.
+fn ended(code: i32) -> io::Error {
+    match code {
+        0 | 101 | 128.. => io::Error::other("the process that makes it ended unexpectedly"),
+        number => io::Error::from_raw_os_error(number),
+    }
 }
 
 /// A namespace of process ids, and its first process, which adopts and reaps what
@@ -246,3 +255,16 @@ const OWN: Attributes = Attributes {
     nodev: true,
     noexec: true,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::ended;
+
+    #[test]
+    fn what_a_child_says_is_an_errors_number_or_none() {
+        assert_eq!(ended(libc::EACCES).raw_os_error(), Some(libc::EACCES));
+        for code in [0, 101, 137] {
+            assert_eq!(ended(code).raw_os_error(), None, "{code}");
+        }
+    }
+}

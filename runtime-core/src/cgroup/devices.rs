@@ -2,6 +2,10 @@
 //! version 2, where the kernel has no list.
 
 use std::fmt;
+use std::path::Path;
+
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
 
 /// The file of version 1 that takes rules.
 pub(super) const ALLOW: &str = "devices.allow";
@@ -11,7 +15,7 @@ pub(super) const ALLOW: &str = "devices.allow";
 pub(super) const WHITEOUT: &str = "c 0:0 m";
 
 /// Character devices that may be opened, for reading and writing. None may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rule {
     major: u32,
     minor: Option<u32>,
@@ -22,6 +26,16 @@ impl Rule {
     #[must_use]
     pub const fn character(major: u32, minor: Option<u32>) -> Self {
         Self { major, minor }
+    }
+
+    /// The device at a path; nothing where there is no character device.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let about = rustix::fs::stat(path).ok()?;
+        let is_device = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice;
+        let number = about.st_rdev;
+        is_device
+            .then(|| Self::character(rustix::fs::major(number), Some(rustix::fs::minor(number))))
     }
 }
 

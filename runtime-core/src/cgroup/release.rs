@@ -71,7 +71,7 @@ pub fn step(step: &Step) -> io::Result<()> {
     if there.is_empty() {
         return Ok(());
     }
-    let ended = end(there, PATIENCE, |_| true);
+    let ended = end(there, PATIENCE, Over::Known);
     for hierarchy in &hierarchies {
         // Other steps may be there, or come just now: they make them anew.
         let _ = fs::remove_dir(step.job_group(&hierarchy.place));
@@ -104,7 +104,7 @@ pub fn release(whose: Whose, node: Option<&str>) -> io::Result<usize> {
     };
     let groups: Vec<PathBuf> = jobs.iter().flat_map(|job| directories(job)).collect();
     let ended = match whose {
-        Whose::Job(_) => end(groups, PATIENCE_WITH_JOB, |_| true),
+        Whose::Job(_) => end(groups, PATIENCE_WITH_JOB, Over::Known),
         Whose::All => {
             let (over, others): (Vec<_>, Vec<_>) =
                 groups.into_iter().partition(|group| is_over(group));
@@ -112,7 +112,7 @@ pub fn release(whose: Whose, node: Option<&str>) -> io::Result<usize> {
                 .iter()
                 .filter(|group| !is_new(group) && fs::remove_dir(group).is_ok())
                 .count();
-            end(over, PATIENCE, is_over).map(|ended| ended + empty)
+            end(over, PATIENCE, Over::Marked).map(|ended| ended + empty)
         }
     };
     for directory in jobs.iter().chain(&trees) {
@@ -183,13 +183,23 @@ fn directories(place: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Takes groups away, whoever is in them; how many there were. One that is over no longer
-/// is left alone: a step has come back to it.
-fn end(
-    mut groups: Vec<PathBuf>,
-    patience: Duration,
-    is_over: impl Fn(&Path) -> bool,
-) -> io::Result<usize> {
+/// Who says that the steps of groups are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Slurm does, and so it is noted on them.
+    Known,
+    /// Their marks do, as long as they are there: a step may come back to its group.
+    Marked,
+}
+
+impl Over {
+    fn holds_for(self, group: &Path) -> bool {
+        self == Self::Known || is_over(group)
+    }
+}
+
+/// Takes groups away, whoever is in them; how many there were.
+fn end(mut groups: Vec<PathBuf>, patience: Duration, over: Over) -> io::Result<usize> {
     let until = Instant::now() + patience;
     // Who forks by the thousand would leave this thread no time for it.
     let _urgent = process::Urgent::begin();
@@ -197,7 +207,7 @@ fn end(
     let mut pause = PAUSE;
     loop {
         let mut outcome = Ok(());
-        groups.retain(|group| is_over(group));
+        groups.retain(|group| over.holds_for(group));
         groups.retain(|group| match rustix::fs::rmdir(group) {
             Ok(()) => {
                 ended += 1;
@@ -217,10 +227,14 @@ fn end(
         }
         // All of them first: the groups of other controllers have the same processes.
         for group in &groups {
-            let _ = mark_over(group);
-            stop(group);
+            if over == Over::Known {
+                let _ = mark_over(group);
+            }
+            if over.holds_for(group) {
+                stop(group);
+            }
         }
-        kill_all(&groups, until);
+        kill_all(&groups, until, over);
         std::thread::sleep(pause);
         pause = (pause * 2).min(MOST_PAUSE);
     }
@@ -237,7 +251,7 @@ fn stop(group: &Path) {
 }
 
 /// Kills who is in the groups, each process once.
-fn kill_all(groups: &[PathBuf], until: Instant) {
+fn kill_all(groups: &[PathBuf], until: Instant, over: Over) {
     let at_a_time = usize::try_from(process::descriptor_limit() / 4)
         .unwrap_or(usize::MAX)
         .clamp(FEWEST_AT_A_TIME, MOST_AT_A_TIME);
@@ -255,6 +269,9 @@ fn kill_all(groups: &[PathBuf], until: Instant) {
                 .collect();
             // Who is still in it is who was opened.
             let now = processes(group);
+            if !over.holds_for(group) {
+                break;
+            }
             for (number, process) in found {
                 if now.binary_search(&number).is_ok() && process::kill(process.as_fd()).is_ok() {
                     killed.insert(number);

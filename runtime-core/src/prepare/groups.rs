@@ -2,9 +2,6 @@
 //! control groups.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-
-use rustix::fs::FileType;
 
 use super::devices::Devices;
 use super::failure::Failure;
@@ -44,7 +41,7 @@ impl Node<'_> {
     pub(super) fn make_groups(
         &self,
         task: &Groups,
-        devices: &[PathBuf],
+        devices: &[Rule],
     ) -> Result<StepGroups, Failure> {
         if self.config.cgroup.enforce == Enforce::Never {
             return Ok(StepGroups::default());
@@ -82,6 +79,13 @@ impl Node<'_> {
         Ok(Some((made, groups)))
     }
 
+    /// Whether there is anything to which Oarlock may have to hold the step: its ranks go
+    /// to groups of ours then.
+    pub(super) fn will_hold(&self, task: &Groups) -> bool {
+        let is_own = |(_, holder): &(Controller, Holder)| matches!(holder, Holder::Own(..));
+        self.config.cgroup.enforce == Enforce::Auto && hold::holders(task).iter().any(is_own)
+    }
+
     /// What a step is held to, in lines for people.
     ///
     /// # Errors
@@ -89,7 +93,7 @@ impl Node<'_> {
     pub(super) fn held_lines(
         &self,
         task: &Groups,
-        devices: &[PathBuf],
+        devices: &[Rule],
     ) -> Result<Vec<String>, Failure> {
         if self.config.cgroup.enforce == Enforce::Never {
             return Ok(vec![
@@ -108,7 +112,7 @@ impl Node<'_> {
         Step::new(&request.node, request.job, &request.label)
     }
 
-    fn decide(&self, task: &Groups, devices: &[PathBuf]) -> Result<Decided, Failure> {
+    fn decide(&self, task: &Groups, devices: &[Rule]) -> Result<Decided, Failure> {
         let holders = hold::holders(task);
         let granted = &self.request.granted;
         let mut notes = Vec::new();
@@ -185,32 +189,26 @@ fn bytes(mebibytes: u64) -> Option<u64> {
 
 /// The devices of every container, and these. Where the rank's prologs come first they
 /// run in its groups, on the host, where one may mount something for its user.
-fn rules(devices: &[PathBuf], entry: &Entry) -> Vec<Rule> {
+fn rules(devices: &[Rule], entry: &Entry) -> Vec<Rule> {
     let mut rules = BASIC.to_vec();
     rules.extend((*entry != Entry::Hook).then_some(FUSE));
-    rules.extend(devices.iter().filter_map(|path| rule(path)));
+    rules.extend(devices);
     rules.sort_unstable();
     rules.dedup();
     rules
 }
 
-fn rule(path: &Path) -> Option<Rule> {
-    let about = rustix::fs::stat(path).ok()?;
-    let is_device = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice;
-    is_device.then(|| {
-        let number = about.st_rdev;
-        Rule::character(rustix::fs::major(number), Some(rustix::fs::minor(number)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn what_may_be_opened() {
         let zero = Rule::character(1, Some(5));
-        let devices = ["/dev/zero", "/dev/zero", "/etc/passwd", "/dev/none"].map(PathBuf::from);
+        let paths = ["/dev/zero", "/dev/zero", "/etc/passwd", "/dev/none"].map(Path::new);
+        let devices: Vec<Rule> = paths.into_iter().filter_map(Rule::of).collect();
         let of_hook = rules(&devices, &Entry::Hook);
         assert_eq!(of_hook.iter().filter(|rule| **rule == zero).count(), 1);
         assert_eq!(of_hook.len(), BASIC.len());

@@ -30,8 +30,9 @@ use crate::apply::shared::Keepable;
 use crate::apply::survey::{self, Surveyor};
 use crate::apply::{ApplyError, FileAccess};
 use crate::cgroup::Groups;
+use crate::cgroup::devices::Rule;
 use crate::cgroup::hold::StepGroups;
-use crate::config::{Enforce, SiteConfig};
+use crate::config::SiteConfig;
 use crate::containers::gone;
 use crate::containers::store::State;
 use crate::image::layout::Role;
@@ -116,7 +117,7 @@ pub(super) struct Built {
     /// What variables tell of its devices.
     pub(super) shown: Shown,
     /// The devices that are the step's.
-    pub(super) devices: Vec<PathBuf>,
+    pub(super) devices: Vec<Rule>,
     /// Its control groups, where it was built with them.
     pub(super) groups: Option<StepGroups>,
 }
@@ -124,7 +125,7 @@ pub(super) struct Built {
 impl Node<'_> {
     /// Opens the image with the user's rights, decides who may parse it, mounts it.
     pub(super) fn prepare_image(&self) -> Result<Prepared, Failure> {
-        self.mount(self.open(None, None)?)
+        self.mount(self.open(None, None)?, None)
     }
 
     /// Builds the container as the task in `namespace` sees the host.
@@ -141,7 +142,7 @@ impl Node<'_> {
             // relative: what counts is what the task sees.
             _ => {
                 let opened = in_task_view(namespace, || self.open(start.cwd.as_ref(), Some(task)))?;
-                self.mount(opened)?
+                self.mount(opened, Some(task))?
             }
         };
         match prepared {
@@ -172,7 +173,7 @@ impl Node<'_> {
         };
         let plan = plan::plan(self.request, self.config, &facts);
         let mut lines = devices.lines;
-        lines.extend(self.held_lines(task, &facts.devices)?);
+        lines.extend(self.held_lines(task, &devices.own)?);
         lines.extend(explain::lines(&chosen, &plan, self.request, self.config));
         Ok(lines)
     }
@@ -226,7 +227,7 @@ impl Node<'_> {
                 (source, wish.method)
             }
         };
-        let mut ready = self.mount_source(&source, method, known, home, None)?;
+        let mut ready = self.mount_source(&source, method, known, (home, None), Some(task))?;
         ready.opened = opened;
         self.build(ready, namespace, start, task)
     }
@@ -351,7 +352,7 @@ impl Node<'_> {
         })
     }
 
-    fn mount(&self, opened: Opened) -> Result<Prepared, Failure> {
+    fn mount(&self, opened: Opened, task: Option<&Groups>) -> Result<Prepared, Failure> {
         let Opened {
             source,
             known,
@@ -373,7 +374,7 @@ impl Node<'_> {
                 opened,
             }))),
             Choice::Run(source, method) => {
-                let mut ready = self.mount_source(&source, method, known, home, behind)?;
+                let mut ready = self.mount_source(&source, method, known, (home, behind), task)?;
                 ready.opened = opened;
                 Ok(Prepared::Ready(Box::new(ready)))
             }
@@ -385,8 +386,8 @@ impl Node<'_> {
         source: &Source,
         method: Method,
         known: OwnedFd,
-        home: Option<HostPath>,
-        behind: Option<Wish>,
+        (home, behind): (Option<HostPath>, Option<Wish>),
+        task: Option<&Groups>,
     ) -> Result<Ready, Failure> {
         let access = FileAccess::As(self.request.identity.clone());
         let mount = ImageMount::new(
@@ -411,7 +412,7 @@ impl Node<'_> {
         let (surveyor, survey) = survey.unzip();
         let behind = behind.and_then(|wish| Some((source.fd.try_clone().ok()?, wish)));
         Ok(Ready {
-            asked: self.ask_early(&mount, &known),
+            asked: self.ask_early(&mount, &known, task),
             mount,
             known,
             home,
@@ -473,7 +474,7 @@ impl Node<'_> {
         };
         let deadline = deadline(self.config);
         let container = builder::build(work, self.socket.as_fd(), deadline, || {
-            if self.config.cgroup.enforce == Enforce::Auto {
+            if self.will_hold(task) {
                 task.wait_for_the_kernel();
             }
         })?;

@@ -23,7 +23,6 @@ pub(crate) fn cases() -> Vec<Case> {
         a_site_shows_the_devices_alone,
         what_would_be_shown_is_explained,
         a_writable_container_has_it_too,
-        channels_between_nodes_come_with_a_gpu,
         the_doctor_looks_at_it,
     ]
 }
@@ -103,7 +102,7 @@ rm -f *.c *.map look
 "#;
 
 /// node1 with GPUs and a driver as NVIDIA names them, as long as the result lives.
-fn with_driver(cluster: &Cluster) -> Restore<'_> {
+pub(crate) fn with_driver(cluster: &Cluster) -> Restore<'_> {
     const GRES: &str = "/etc/slurm/gres.conf";
     cluster.change(
         "node1",
@@ -396,24 +395,6 @@ fn a_writable_container_has_it_too(cluster: &Cluster) {
         .succeeds()
         .says(&format!("{ALL}cuInit 0\nGPU 0\n"));
     }
-}
-
-/// As switch/nvidia_imex makes one for a job, in the place where it does.
-fn channels_between_nodes_come_with_a_gpu(cluster: &Cluster) {
-    const PLACE: &str = "/dev/nvidia-caps-imex-channels";
-    let _driver = with_driver(cluster);
-    let _channel = cluster.change(
-        "node1",
-        &format!(
-            "mkdir {PLACE} && mknod -m 0666 {PLACE}/channel7 c 240 7 && touch {PLACE}/channel8"
-        ),
-        format!("rm -r {PLACE}"),
-    );
-    let list = format!("ls {PLACE} 2>/dev/null; echo done");
-    step(cluster, 1, "", TINY, &list)
-        .succeeds()
-        .says("channel7\ndone\n");
-    step(cluster, 0, "", TINY, &list).succeeds().says("done\n");
 }
 
 fn the_doctor_looks_at_it(cluster: &Cluster) {

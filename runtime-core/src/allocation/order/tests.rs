@@ -220,7 +220,20 @@ fn a_gpu_that_is_lost_moves_no_other() {
         }
     }
     // Of two that slurm.conf takes, the one without a device may have been one.
-    assert!(list("AutoDetect=nvml\n", Some("gpu:2"), &without_device).is_err());
+    assert_eq!(
+        list("AutoDetect=nvml\n", Some("gpu:2"), &without_device),
+        Err(FEWER.to_owned())
+    );
+    // What udev or an administrator made stays when the card has gone.
+    let mut with_remains = nvidia(false);
+    with_remains.all[1].bus = None;
+    for (word, gres) in [("nvml", ""), ("nvidia", ""), ("nvml", named)] {
+        assert_eq!(
+            list(&format!("AutoDetect={word}\n{gres}"), Some("gpu:3"), &with_remains),
+            Err("/dev/nvidia0 is a device of no GPU that is here now, so that it is not known which have which number".to_owned()),
+            "{word}"
+        );
+    }
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Node<'_> {
         &self,
         image: &ImageMount,
         known: &OwnedFd,
+        task: Option<&Groups>,
     ) -> Option<Asked> {
         let site = &self.config.devices;
         let is_wanted = site.gpus
@@ -106,7 +107,7 @@ impl Node<'_> {
             && has_devices(self.request)
             && SIGNS.iter().any(|sign| Path::new(sign).exists());
         let root = image.lowest().filter(|_| is_wanted)?;
-        let asked = image::start(root, known.as_fd(), self.user(None));
+        let asked = image::start(root, known.as_fd(), self.user(task));
         // It is asked again when the answer is wanted, and told then.
         asked
             .inspect_err(|error| tracing::warn!(JOB_STEP = %self.request.label, "{error}"))

@@ -5,10 +5,10 @@
 //! where the task is, and shown beside its GPUs.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::Devices;
+use crate::cgroup::devices::Rule;
 use crate::prepare::failure::Failure;
 use crate::prepare::view::in_task_view;
 
@@ -24,14 +24,11 @@ const MOST: usize = 16;
 pub(super) fn add(devices: &mut Devices, namespace: &OwnedFd) -> Result<(), Failure> {
     let place = Path::new(PLACE);
     if devices.nodes.iter().any(|node| is_gpu(node)) && place.is_dir() {
-        let channels = in_task_view(namespace, || {
-            Ok(channels(place, |path| {
-                path.metadata()
-                    .is_ok_and(|about| about.file_type().is_char_device())
-            }))
-        })?;
-        devices.own.extend(channels.iter().cloned());
-        devices.nodes.extend(channels);
+        let found = in_task_view(namespace, || Ok(channels(place, Rule::of)))?;
+        for (channel, rule) in found {
+            devices.nodes.push(channel);
+            devices.own.push(rule);
+        }
     }
     Ok(())
 }
@@ -43,17 +40,22 @@ fn is_gpu(node: &Path) -> bool {
     number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// The first channels, by number.
-fn channels(place: &Path, is_device: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+/// The first channels, by number, with what `device` says of each.
+fn channels<T>(place: &Path, device: impl Fn(&Path) -> Option<T>) -> Vec<(PathBuf, T)> {
     let entries = place.read_dir().into_iter().flatten().flatten();
     let number = |name: &str| name.strip_prefix("channel")?.parse::<u32>().ok();
     let mut numbers: Vec<u32> = entries
-        .filter(|entry| is_device(&entry.path()))
         .filter_map(|entry| number(entry.file_name().to_str()?))
         .collect();
     numbers.sort_unstable();
-    let first = numbers.into_iter().take(MOST);
-    first.map(|n| place.join(format!("channel{n}"))).collect()
+    let paths = numbers
+        .into_iter()
+        .map(|n| place.join(format!("channel{n}")));
+    let found = paths.filter_map(|path| {
+        let device = device(&path)?;
+        Some((path, device))
+    });
+    found.take(MOST).collect()
 }
 
 #[cfg(test)]
@@ -66,22 +68,18 @@ mod tests {
         for name in ["channel10", "channel9", "channelx", "other1"] {
             std::fs::write(place.path().join(name), "").unwrap();
         }
-        let names = |most: usize| -> Vec<PathBuf> {
-            channels(place.path(), |_| true)
-                .into_iter()
-                .take(most)
-                .collect()
+        let names = || -> Vec<PathBuf> {
+            let found = channels(place.path(), |_| Some(()));
+            found.into_iter().map(|(path, ())| path).collect()
         };
-        assert_eq!(
-            names(9),
-            ["channel9", "channel10"].map(|name| place.path().join(name))
-        );
-        assert!(channels(place.path(), Path::is_dir).is_empty());
-        assert!(channels(Path::new("/nowhere"), |_| true).is_empty());
+        let expected = ["channel9", "channel10"].map(|name| place.path().join(name));
+        assert_eq!(names(), expected);
+        assert!(channels(place.path(), Rule::of).is_empty());
+        assert!(channels(Path::new("/nowhere"), |_| Some(())).is_empty());
         for n in 20..60 {
             std::fs::write(place.path().join(format!("channel{n}")), "").unwrap();
         }
-        assert_eq!(names(99).len(), MOST);
+        assert_eq!(names().len(), MOST);
     }
 
     #[test]

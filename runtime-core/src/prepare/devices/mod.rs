@@ -22,6 +22,7 @@ use super::node::Node;
 use super::protocol::fits;
 use super::search::Progress;
 use crate::allocation::{Allocation, has_devices};
+use crate::cgroup::devices::Rule;
 use crate::config;
 use crate::host::Host;
 use crate::limits;
@@ -47,7 +48,7 @@ pub(super) struct Devices {
     /// Their places in the host's /dev, which are those in the container's.
     pub(super) nodes: Vec<PathBuf>,
     /// Those that the step may open: the same, but in a container that is joined.
-    pub(super) own: Vec<PathBuf>,
+    pub(super) own: Vec<Rule>,
     /// What else they need of the host.
     pub(super) mounts: Vec<Mount>,
     /// What variables tell of them.
@@ -109,7 +110,11 @@ impl Node<'_> {
             Err(error) => tracing::warn!(%error, "no devices are looked for"),
         }
         devices.lines.splice(0..0, allocation.lines());
-        devices.own = devices.nodes.clone();
+        devices.own = devices
+            .nodes
+            .iter()
+            .filter_map(|node| Rule::of(node))
+            .collect();
         Ok(devices)
     }
 
