@@ -5,8 +5,10 @@
 //! devices' names in gres.conf, ldconfig's cache, the libraries with their names and the
 //! versions that they need, the images' C libraries, and the loader.
 
-use cluster_tests::images::{TINY, TINY_FUSE};
+use cluster_tests::images::{DEMO, TINY, TINY_FUSE};
 use cluster_tests::{Case, Cluster, Output, Restore, cases};
+
+use crate::devices::without_constraint;
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
@@ -23,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_site_shows_the_devices_alone,
         what_would_be_shown_is_explained,
         a_writable_container_has_it_too,
+        channels_between_nodes_come_with_a_gpu,
         the_doctor_looks_at_it,
     ]
 }
@@ -102,7 +105,7 @@ rm -f *.c *.map look
 "#;
 
 /// node1 with GPUs and a driver as NVIDIA names them, as long as the result lives.
-pub(crate) fn with_driver(cluster: &Cluster) -> Restore<'_> {
+fn with_driver(cluster: &Cluster) -> Restore<'_> {
     const GRES: &str = "/etc/slurm/gres.conf";
     cluster.change(
         "node1",
@@ -394,6 +397,30 @@ fn a_writable_container_has_it_too(cluster: &Cluster) {
         )
         .succeeds()
         .says(&format!("{ALL}cuInit 0\nGPU 0\n"));
+    }
+}
+
+/// A channel as switch/nvidia_imex makes one for a job, in the place where it does; the
+/// kernel lets the step open it where Oarlock holds it to its devices.
+fn channels_between_nodes_come_with_a_gpu(cluster: &Cluster) {
+    const PLACE: &str = "/dev/nvidia-caps-imex-channels";
+    let _driver = with_driver(cluster);
+    let _off = without_constraint(cluster);
+    let _channel = cluster.change(
+        "node1",
+        &format!(
+            "mkdir {PLACE} && mknod -m 0666 {PLACE}/channel7 c 240 3 && touch {PLACE}/channel8"
+        ),
+        format!("rm -r {PLACE}"),
+    );
+    for (gpus, expected) in [
+        (1, "channel7\nNo such device or address\n"),
+        (0, "No such file or directory\n"),
+    ] {
+        let look = format!("ls {PLACE} 2>/dev/null; cat {PLACE}/channel7 2>&1 | sed \"s/.*: //\"");
+        step(cluster, gpus, "", DEMO, &look)
+            .succeeds()
+            .says(expected);
     }
 }
 

@@ -3,19 +3,15 @@
 
 use std::thread;
 
-use cluster_tests::images::{DEMO, TINY, TINY_FUSE};
+use cluster_tests::images::{TINY, TINY_FUSE};
 use cluster_tests::{Case, Cluster, Restore, cases};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::unistd::Pid;
-
-use crate::devices::without_constraint;
-use crate::driver::with_driver;
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
         the_container_has_the_jobs_own_directories,
         an_image_in_the_jobs_own_directory,
-        a_jobs_channel_comes_with_its_gpu,
     ]
 }
 
@@ -49,7 +45,7 @@ fn namespaces_in_order() {
 }
 
 /// Slurm with a /tmp for each job; put back when the result goes.
-fn private_directories<'a>(cluster: &'a Cluster, more: &str) -> Vec<Restore<'a>> {
+fn private_directories(cluster: &Cluster) -> Vec<Restore<'_>> {
     namespaces_in_order();
     let line = if cluster.slurm() < (25, 11) {
         "JobContainerType=job_container/tmpfs"
@@ -66,7 +62,7 @@ fn private_directories<'a>(cluster: &'a Cluster, more: &str) -> Vec<Restore<'a>>
     let directory = cluster.change(
         "node1",
         &format!("mkdir -p /var/jobs && mount -t tmpfs jobs /var/jobs && mount --make-private /var/jobs\n\
-         printf 'AutoBasePath=true\\nBasePath=/var/jobs\\n{directories}{more}' >/etc/slurm/job_container.conf"),
+         printf 'AutoBasePath=true\\nBasePath=/var/jobs\\n{directories}' >/etc/slurm/job_container.conf"),
         "rm -f /etc/slurm/job_container.conf; for try in $(seq 50); do umount -R /var/jobs && break; sleep 0.1; done; rmdir /var/jobs",
     );
     let mut all: Vec<Restore<'_>> = cluster
@@ -81,7 +77,7 @@ fn private_directories<'a>(cluster: &'a Cluster, more: &str) -> Vec<Restore<'a>>
 /// A file that a job makes is there for its other steps, with a container and
 /// without, and nowhere else.
 fn the_container_has_the_jobs_own_directories(cluster: &Cluster) {
-    let _private = private_directories(cluster, "");
+    let _private = private_directories(cluster);
     let _others = cluster.change(
         "node1",
         "touch /tmp/the-nodes /dev/shm/the-nodes",
@@ -114,7 +110,7 @@ fn the_container_has_the_jobs_own_directories(cluster: &Cluster) {
 /// The image lies where only the job sees it, and where the node has another file of
 /// the same name.
 fn an_image_in_the_jobs_own_directory(cluster: &Cluster) {
-    let _private = private_directories(cluster, "");
+    let _private = private_directories(cluster);
     let _other = cluster.change(
         "node1",
         "echo no image >/tmp/app.sif; chmod 644 /tmp/app.sif",
@@ -133,32 +129,4 @@ fn an_image_in_the_jobs_own_directory(cluster: &Cluster) {
     let output = cluster.alice("srun -w node1 --container-image=/tmp/app.sif echo ran");
     assert_eq!(output.code, 1, "{output}");
     output.tells(["oarlock: node1: image /tmp/app.sif: *"]);
-}
-
-/// As switch/nvidia_imex makes one: in a tmpfs that the job alone sees, over the node's
-/// directory of them, which is empty. The kernel lets the step open it.
-fn a_jobs_channel_comes_with_its_gpu(cluster: &Cluster) {
-    const PLACE: &str = "/dev/nvidia-caps-imex-channels";
-    let _driver = with_driver(cluster);
-    let _off = without_constraint(cluster);
-    let _maker = cluster.change(
-        "node1",
-        &format!(
-            "mkdir {PLACE} && cat >/opt/channel.sh <<'END'\n#!/bin/sh\nmount -t tmpfs channels {PLACE} && mknod -m 0666 {PLACE}/channel7 c 240 7\nEND\nchmod 755 /opt/channel.sh"
-        ),
-        format!("rm /opt/channel.sh; rmdir {PLACE}"),
-    );
-    let _private = private_directories(cluster, "InitScript=/opt/channel.sh\\n");
-    for (gpus, expected) in [
-        (1, "channel7\nNo such device or address\n"),
-        (0, "No such file or directory\n"),
-    ] {
-        cluster
-            .alice(&format!(
-                "srun -w node1 --gres=gpu:{gpus} --container-image={DEMO} sh -c 'ls {PLACE} 2>/dev/null; cat {PLACE}/channel7 2>&1 | sed \"s/.*: //\"'"
-            ))
-            .succeeds()
-            .says(expected);
-    }
-    cluster.root("node1", &format!("ls {PLACE}")).says("");
 }

@@ -100,7 +100,7 @@ fn slurmd_and_slurmstepd_are_killed(cluster: &Cluster) {
         cluster.root("node1", "touch /root/before").succeeds();
         let _held = hold(cluster, image);
         cluster
-            .root("node1", "slurm-node kill; pkill -KILL -x slurmstepd; sleep 0.5; pgrep -x -u alice sh | wc -l")
+            .root("node1", "slurm-node kill; pkill -KILL -x slurmstepd; sleep 0.5; pgrep -x -u alice -P 1 sh | wc -l")
             .says("2\n");
         cluster.root("node1", "slurm-node start").succeeds();
         cluster.alice(RELEASE).succeeds();

@@ -204,7 +204,7 @@ fn it_ends_with_its_ranks_where_slurmstepd_was_killed(cluster: &Cluster) {
     );
     hold(cluster, TINY_FUSE, "-n2");
     cluster
-        .root("node1", "pkill -KILL -x slurmstepd; sleep 1; pgrep -x squashfuse_ll | wc -l; pgrep -x -u alice sh | wc -l")
+        .root("node1", "pkill -KILL -x slurmstepd; sleep 1; pgrep -x squashfuse_ll | wc -l; pgrep -x -u alice -P 1 sh | wc -l")
         .says("1\n2\n");
     cluster.alice("rm ~/ready").succeeds();
     is_gone(cluster);
