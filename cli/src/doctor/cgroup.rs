@@ -256,12 +256,14 @@ mod tests {
 
     use runtime_core::host::Host;
 
+    use super::super::check::Check;
     use super::*;
 
     const V1: &str = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n";
     const V2: &str = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
 
-    fn verdicts(files: &[(&str, &str)]) -> Vec<(String, Verdict)> {
+    /// What is found on a node with these files.
+    fn checks(files: &[(&str, &str)]) -> Vec<Check> {
         let place = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = place.path().join(path);
@@ -272,7 +274,11 @@ mod tests {
         let node = Node::of(Host::at(place.path()).unwrap(), None, None, true);
         let mut findings = Findings::new("cgroup");
         look(&node, &mut findings);
-        let checks = findings.checks.into_iter();
+        findings.checks
+    }
+
+    fn verdicts(files: &[(&str, &str)]) -> Vec<(String, Verdict)> {
+        let checks = checks(files).into_iter();
         checks.map(|check| (check.name, check.verdict)).collect()
     }
 
@@ -328,27 +334,11 @@ mod tests {
     #[test]
     fn what_is_off_in_version_2_is_off_in_containers() {
         let line = |tracking: &str| {
-            let place = tempfile::tempdir().unwrap();
-            for (path, text) in [
-                ("proc/self/mounts", V2),
-                (
-                    "etc/slurm/slurm.conf",
-                    &format!("TaskPlugin=task/cgroup\n{tracking}"),
-                ),
-            ] {
-                let path = place.path().join(path);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(&path, text).unwrap();
-                std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-            }
-            let node = Node::of(Host::at(place.path()).unwrap(), None, None, true);
-            let mut findings = Findings::new("cgroup");
-            look(&node, &mut findings);
-            let mut checks = findings.checks.into_iter();
-            checks
-                .find(|check| check.name == "ConstrainDevices")
-                .unwrap()
-                .found
+            let slurm = format!("TaskPlugin=task/cgroup\n{tracking}");
+            let files = [("proc/self/mounts", V2), ("etc/slurm/slurm.conf", &slurm)];
+            let mut checks = checks(&files).into_iter();
+            let check = checks.find(|check| check.name == "ConstrainDevices");
+            check.unwrap().found
         };
         assert_eq!(line(""), "off: a job's processes reach the GPUs of others");
         assert_eq!(
